@@ -1,0 +1,163 @@
+"""From a question to an answer: what the command line and the bot call.
+
+Owns: putting the parts together, the outcomes that need no search, and that every quote's file is compared
+with what was indexed before the quote is shown. Thread-safe; everything here blocks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from qabot import smalltalk
+from qabot.config import Settings
+from qabot.embedding import Encoder
+from qabot.errors import IndexMismatch
+from qabot.index import Index, StoredDocument
+from qabot.library import Library
+from qabot.models import Tell, encoder_for_index
+from qabot.phrases import QUESTION_LIMIT
+from qabot.quoting import Ranked, build_quotes
+from qabot.refusal import judge
+from qabot.retrieval import Candidate, retrieve
+from qabot.types import Answer, Quote, Span, State, Trace
+
+CANDIDATES = 50
+"""How many candidates may become quotes, and are shown by `--explain`."""
+
+
+class Answerer(Library):
+    """Answers questions from the index that `settings` name.
+
+    Opens the index at once. Raises, beside what `Library` raises, `IndexMismatch` (built with another model
+    than the settings name) and `ModelError`. `tell` hears of anything slow.
+    """
+
+    def __init__(self, settings: Settings, tell: Tell = lambda sentence: None) -> None:
+        self._tell = tell
+        self._encoders: dict[str, Encoder] = {}
+        super().__init__(settings)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        quotes: int | None = None,
+        scope: Sequence[str] = (),
+        per_document: bool = False,
+        explain: bool = False,
+    ) -> Answer:
+        """Answer a question.
+
+        quotes: how many at most; the settings say if None. scope: documents or folders (paths, or parts of
+        paths or titles) to search only. per_document: the best quote of each document. explain: fill
+        `Answer.trace` with the candidates.
+
+        The answer's `quotes` are the closest passages also when it isn't `answered`; there are none when the
+        message is no question for the documents (`note` says what it is).
+        """
+        timings: dict[str, float] = {}
+        index = self.index
+        recipe = index.manifest.recipe
+        answer = Answer(question, "nothing", 0.0, (), str(recipe["model"]), index.id, scope=tuple(scope))
+        note = _note(question, index)
+        if note:
+            return replace(answer, note=note)
+        documents = _in_scope(index.documents(), scope) if scope else None
+        if documents == []:
+            return replace(answer, note="out_of_scope")
+        with _timed(timings, "retrieve"):
+            candidates = retrieve(index, self._encoders[str(recipe["encoder"])], question, documents)
+        confidence, outcome = judge(candidates)
+        with _timed(timings, "quote"):
+            ranking = [
+                Ranked(candidate.stored, max(0.0, min(1.0, candidate.score))) for candidate in candidates[:CANDIDATES]
+            ]
+            count = quotes or self.settings.quotes
+            found = build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
+        with _timed(timings, "verify"):
+            shown, gone = self._verified(found)
+        return replace(
+            answer,
+            outcome=outcome if shown else "nothing",
+            confidence=confidence,
+            quotes=shown,
+            gone=gone,
+            timings_ms=timings,
+            trace=_trace(index, candidates[:CANDIDATES]) if explain else (),
+        )
+
+    def _open(self) -> Index:
+        index = super()._open()
+        recipe = index.manifest.recipe
+        if recipe["model"] != self.settings.model:
+            raise IndexMismatch(
+                f"The index in {self.settings.index} was built with the model {recipe['model']!r}; the configuration says "
+                f"{self.settings.model!r}. Run `qabot index`, or set model = {str(recipe['model'])!r}."
+            )
+        fingerprint = str(recipe["encoder"])
+        if fingerprint not in self._encoders:
+            self._encoders[fingerprint] = encoder_for_index(recipe, threads=self.settings.threads, tell=self._tell)
+        return index
+
+    def _verified(self, found: Sequence[Quote]) -> tuple[tuple[Quote, ...], tuple[str, ...]]:
+        """The quotes with their states; places whose file is gone are withheld, and their paths returned."""
+        states: dict[tuple[str, str], State] = {}
+        shown, gone = [], []
+        for quote in found:
+            places = [quote.place, *quote.also]
+            for place in places:
+                key = place.path, place.sha256
+                if key not in states:
+                    states[key] = self.state(*key)
+            gone += [place.path for place in places if states[place.path, place.sha256] == "gone"]
+            left = [place for place in places if states[place.path, place.sha256] != "gone"]
+            if not left:
+                continue
+            # A copy that is still as indexed is shown before one that has changed.
+            left.sort(key=lambda place: states[place.path, place.sha256] != "current")
+            shift = left[0].start - quote.place.start
+            highlights = tuple(Span(span.start + shift, span.end + shift) for span in quote.highlights)
+            state = states[left[0].path, left[0].sha256]
+            shown.append(replace(quote, place=left[0], also=tuple(left[1:]), highlights=highlights, state=state))
+        return tuple(shown), tuple(dict.fromkeys(gone))
+
+
+def _note(question: str, index: Index) -> str | None:
+    """Why a message needs no search, or None when it is a question."""
+    if not any(character.isalnum() for character in question):
+        return "gibberish" if question.strip() else "empty"
+    if len(question) > QUESTION_LIMIT:
+        return "too_long"
+    return smalltalk.kind_of(question) or (None if index.manifest.passages else "no_documents")
+
+
+def _in_scope(documents: Sequence[StoredDocument], scope: Sequence[str]) -> list[int]:
+    """Ids of the documents that a path, a folder, or a part of a path or title names."""
+    wanted = [name.strip().strip("/").casefold() for name in scope]
+    found = []
+    for document in documents:
+        path, title = document.path.casefold(), document.source.title.casefold()
+        if any(name and (name in path or name in title) for name in wanted):
+            found.append(document.id)
+    return found
+
+
+def _trace(index: Index, candidates: Sequence[Candidate]) -> tuple[Trace, ...]:
+    paths = {number: index.document(number).path for number in {c.stored.document for c in candidates}}
+    result = []
+    for candidate in candidates:
+        passage, document = candidate.stored.passage, candidate.stored.document
+        text = index.text(document, passage.start, passage.end)
+        reference = f"{paths[document]}:{passage.start}-{passage.end}"
+        result.append(Trace(reference, text, candidate.dense, candidate.lexical, candidate.score))
+    return tuple(result)
+
+
+@contextmanager
+def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    timings[stage] = (time.perf_counter() - begun) * 1000

@@ -1,0 +1,298 @@
+"""The command line.
+
+Owns: flags, exit codes and what goes to which stream. stdout carries the result alone; everything said beside
+it goes to stderr. Exit codes: 0 answered (or done), 1 nothing answers (or something differs), 2 error.
+Everything slow to import is imported inside the command that needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qabot import __version__
+from qabot.errors import QabotError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qabot.config import Settings
+
+EXIT_ANSWERED, EXIT_NOTHING, EXIT_ERROR = 0, 1, 2
+
+QUESTION_HELP = """Answer QUESTION with quotes from the documents.
+
+Without a question, on a terminal, an interactive session opens. Exit code 0: answered; 1: nothing
+answers; 2: error.
+
+\b
+  qabot ask "who signed the statement?"
+  qabot ask "when does the office open?" --in handbook --quotes 1
+  qabot ask --batch questions.jsonl > answers.jsonl
+"""
+
+
+class Group(click.Group):
+    """Reports what qabot raises on purpose as one message and exit code 2, and names the nearest command."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; `QabotError` ends here and nowhere else."""
+        try:
+            return super().invoke(ctx)
+        except QabotError as error:
+            click.secho(f"qabot: {error}", err=True, fg="red" if sys.stderr.isatty() else None)
+            ctx.exit(EXIT_ERROR)
+        except BrokenPipeError:
+            # The reader of a pipe (head, less) has seen enough.
+            sys.stderr.close()
+            ctx.exit(EXIT_ANSWERED)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command, or an error that names the nearest one."""
+        import difflib
+
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self.commands, 1, cutoff=0.4)
+            hint = f"Did you mean {near[0]!r}?" if near else 'To ask something: qabot ask "..."'
+            raise click.UsageError(f"No such command {args[0]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that every command has."""
+    flags = (
+        click.option("--documents", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the documents."),
+        click.option("--index", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the index."),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Configuration file (default: config.toml).",
+        ),
+        click.option("--no-color", is_flag=True, help="No colours, on a terminal either."),
+    )
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="qabot")
+def main() -> None:
+    """Ask a folder of documents; get the passages that answer, word for word, with their source.
+
+    \b
+    Start here:
+      qabot index                     read the documents (again, after they changed)
+      qabot ask "your question"       get quotes, or hear that nothing answers
+    """
+
+
+@main.command(short_help="Read the documents into the index.")
+@common
+@click.option("--skip-unreadable", is_flag=True, help="Go on without files that can't be read as text, and list them.")
+@click.option("--rebuild", is_flag=True, help="Embed everything again and don't trust the index that is there.")
+def index(documents: Path | None, index: Path | None, config: Path | None, no_color: bool, **flags: bool) -> None:
+    """Bring the index in step with the documents.
+
+    Only new text is embedded; a build that fails or is interrupted leaves the old index serving.
+    """
+    from qabot.indexing import reindex
+    from qabot.summaries import build_lines
+
+    settings = _settings(config, documents, index)
+    errors = _console(no_color, stderr=True)
+    report = reindex(settings, progress=_bar(errors), tell=_tell(errors), **flags)
+    for line in build_lines(report, settings):
+        click.echo(line)
+
+
+@main.command(short_help="Answer a question with quotes.", help=QUESTION_HELP)
+@click.argument("question", required=False)
+@common
+@click.option("-k", "--quotes", type=click.IntRange(1, 50), metavar="N", help="How many quotes at most.")
+@click.option(
+    "--in",
+    "scope",
+    multiple=True,
+    metavar="NAME",
+    help="Search only this document or folder (a path, or part of a title).",
+)
+@click.option("--per-document", is_flag=True, help="The best quote of each document.")
+@click.option("--explain", is_flag=True, help="Also show the candidates and their scores.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (docs/json.md).")
+@click.option(
+    "--batch",
+    type=click.File("r", encoding="utf-8"),
+    metavar="FILE",
+    help='Answer JSON lines {"id", "question"}; - reads stdin.',
+)
+def ask(
+    question: str | None, documents: Path | None, index: Path | None, config: Path | None, no_color: bool, **flags: Any
+) -> None:
+    """See `QUESTION_HELP`."""
+    import json
+
+    from qabot.answering import Answerer
+    from qabot.render import answer_json, print_answer
+
+    if question is not None and flags["batch"]:
+        raise click.UsageError("--batch reads its questions from a file; leave the QUESTION out.")
+    settings = _settings(config, documents, index, quotes=flags["quotes"])
+    answerer = Answerer(settings, _tell(_console(no_color, stderr=True)))
+    options = {"scope": flags["scope"], "per_document": flags["per_document"], "explain": flags["explain"]}
+    if flags["batch"]:
+        from qabot.batch import read_questions
+
+        for identifier, text in read_questions(flags["batch"]):
+            click.echo(json.dumps(answer_json(answerer.ask(text, **options), identifier), ensure_ascii=False))
+        return
+    console = _console(no_color)
+    if question is None:
+        if not sys.stdin.isatty():
+            raise click.UsageError('There is no question. Give one: qabot ask "..."; or a file of them: --batch FILE.')
+        from qabot.session import Session
+
+        Session(answerer, console).run(**options)
+        return
+    answer = answerer.ask(question, **options)
+    if flags["as_json"]:
+        click.echo(json.dumps(answer_json(answer), ensure_ascii=False, indent=2 if console.is_terminal else None))
+    else:
+        print_answer(console, answer, settings.documents)
+    sys.exit(EXIT_ANSWERED if answer.answered else EXIT_NOTHING)
+
+
+@main.command(short_help="Show a passage in its surroundings.")
+@click.argument("reference", metavar="REF")
+@common
+@click.option(
+    "--sentences", type=click.IntRange(0, 1000), default=4, show_default=True, help="Sentences to show on each side."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(
+    reference: str,
+    documents: Path | None,
+    index: Path | None,
+    config: Path | None,
+    no_color: bool,
+    sentences: int,
+    as_json: bool,
+) -> None:
+    """Show the passage REF (path:start-end, as --json and --explain give it) in its surroundings."""
+    import json
+
+    from qabot.library import Library
+    from qabot.render import print_quote, quote_json
+
+    settings = _settings(config, documents, index)
+    library = Library(settings)
+    quote = library.around(library.quote(reference), sentences)
+    if as_json:
+        click.echo(json.dumps(quote_json(quote), ensure_ascii=False))
+    else:
+        print_quote(_console(no_color), quote, settings.documents)
+
+
+@main.command(short_help="Check every passage against the files as they are now.")
+@click.argument("answers", required=False, type=click.File("r", encoding="utf-8"), metavar="[ANSWERS]")
+@common
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def verify(
+    answers: Any, documents: Path | None, index: Path | None, config: Path | None, no_color: bool, as_json: bool
+) -> None:
+    """Check the index, every passage in it, and every quote of ANSWERS, against the files as they are now.
+
+    ANSWERS is what `qabot ask --json` or `--batch` printed (- reads stdin). Exit code 0: all as it was
+    indexed; 1: something differs.
+    """
+    import json
+
+    from qabot.verify import verify_answers, verify_index
+
+    settings = _settings(config, documents, index)
+    found = verify_index(settings)
+    if answers is not None:
+        found = found.with_quotes(verify_answers(settings, answers))
+    if as_json:
+        click.echo(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        for line in found.lines():
+            click.echo(line)
+    sys.exit(EXIT_ANSWERED if found.sound else EXIT_NOTHING)
+
+
+@main.command(short_help="Show what the index holds and whether it is up to date.")
+@common
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(documents: Path | None, index: Path | None, config: Path | None, no_color: bool, as_json: bool) -> None:
+    """Show what the index holds, how it was made, and which documents have changed since."""
+    import json
+
+    from qabot.library import Library
+    from qabot.summaries import status_json, status_lines
+
+    settings = _settings(config, documents, index)
+    found = Library(settings).status()
+    if as_json:
+        click.echo(json.dumps(status_json(found), ensure_ascii=False))
+        return
+    for line in status_lines(found, settings):
+        click.echo(line)
+
+
+def _settings(config: Path | None, documents: Path | None, index: Path | None, **flags: Any) -> Settings:
+    from qabot.config import load_settings
+
+    return load_settings(config, {"documents": documents, "index": index, **flags})
+
+
+def _console(no_color: bool, *, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, no_color=no_color or None, highlight=False, emoji=False, markup=False)
+
+
+def _tell(console: Console) -> Callable[[str], None]:
+    return lambda sentence: console.print(sentence, style="dim")
+
+
+def _bar(console: Console) -> Any:
+    """Progress bars on a terminal, nothing elsewhere."""
+    from qabot.build import no_progress
+
+    if not console.is_terminal:
+        return no_progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    @contextmanager
+    def stage(name: str, total: int) -> Iterator[Callable[[int], None]]:
+        columns = (
+            TextColumn("{task.description:>9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(name, total=total, rate="")
+
+            def advance(steps: int) -> None:
+                progress.advance(task, steps)
+                speed = progress.tasks[0].speed
+                progress.update(task, rate=f"{speed:,.0f}/s" if speed else "")
+
+            yield advance
+
+    return stage
+
+
+if __name__ == "__main__":
+    main()

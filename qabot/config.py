@@ -1,0 +1,124 @@
+"""Settings: defaults < config.toml < environment (`QABOT_...`) < command-line flags.
+
+Owns: every key with its type, range and meaning, and the refusal of keys that don't exist. Refuses to know
+what the settings are used for. `config.example.toml` shows every key; a test keeps the two in step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from qabot.errors import ConfigError
+
+PREFIX = "QABOT_"
+CONFIG_FILE = "config.toml"
+CONFIG_VARIABLE = "QABOT_CONFIG"
+SECRET_VARIABLES = ("QABOT_DISCORD_TOKEN", "QABOT_DISCORD_TOKEN_FILE")
+"""Read by the bot alone, straight from the environment: no setting holds a secret, so none can be printed."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Paths in a configuration file are relative to that file."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
+
+    documents: Path = Field(Path("seeds"), description="Folder of the documents.")
+    index: Path = Field(Path("index"), description="Folder of the index; `qabot index` makes it.")
+    model: str = Field("all-MiniLM-L6-v2", min_length=1, description="Embedding model: a name or a folder.")
+    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="Language of the documents, ISO 639-1.")
+    quotes: int = Field(3, ge=1, le=50, description="How many quotes an answer may have.")
+    quote_words: int = Field(90, ge=10, le=1000, description="How many words a quote may have.")
+    threads: int = Field(0, ge=0, le=256, description="Threads a model may use; 0: one a core.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file: the first that has a key wins."""
+        return init_settings, env_settings, _File(settings_cls)
+
+
+class _File(TomlConfigSettingsSource):
+    """The configuration file, its paths taken relative to it."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        file = self.toml_file_path
+        for key, field in Settings.model_fields.items():
+            if field.annotation is Path and isinstance(values.get(key), str) and isinstance(file, Path):
+                values[key] = file.parent / values[key]
+        return values
+
+
+def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in force.
+
+    file: the configuration file; None looks for `$QABOT_CONFIG`, then `config.toml` in the working folder,
+    and goes on without one. flags: key -> value; None values are no flags.
+    Raises `ConfigError` for a missing or malformed file, an unknown key (with the nearest known name) and a
+    value of the wrong type or out of range.
+    """
+    path = _config_path(file)
+    known = set(Settings.model_fields)
+    if path:
+        _refuse_unknown(_read_toml(path), known, str(path), str)
+    environment = {name.removeprefix(PREFIX).lower() for name in os.environ if name.startswith(PREFIX)}
+    special = {name.removeprefix(PREFIX).lower() for name in (CONFIG_VARIABLE, *SECRET_VARIABLES)}
+    _refuse_unknown(environment - special, known, "the environment", lambda key: PREFIX + key.upper())
+
+    class Chosen(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        return Chosen(**{key: value for key, value in (flags or {}).items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError(_describe(error, path)) from error
+
+
+def _config_path(file: Path | None) -> Path | None:
+    named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    if named is None:
+        return Path(CONFIG_FILE) if Path(CONFIG_FILE).is_file() else None
+    if not named.is_file():
+        raise ConfigError(
+            f"The configuration file {named} does not exist. Make one from config.example.toml, or leave --config out."
+        )
+    return named
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML in UTF-8: {error}. Compare it with config.example.toml.") from error
+
+
+def _refuse_unknown(keys: Iterable[str], known: set[str], where: str, shown: Any) -> None:
+    for key in sorted(set(keys) - known):
+        near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+        hint = (
+            f"Did you mean {shown(near[0])}?" if near else f"Known: {', '.join(shown(name) for name in sorted(known))}."
+        )
+        raise ConfigError(f"{where} sets {shown(key)}, which is no setting of qabot. {hint}")
+
+
+def _describe(error: ValidationError, path: Path | None) -> str:
+    """The first thing wrong, without the value of anything that came from the environment."""
+    detail = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(str(part) for part in detail["loc"])
+    meaning = Settings.model_fields[key].description if key in Settings.model_fields else ""
+    places = f"the flags, the environment ({PREFIX}{key.upper()}) and {path or 'config.toml'}"
+    return f"The setting {key} ({meaning}) can't be used: {detail['msg']}. Look for it in {places}."

@@ -1,0 +1,123 @@
+"""Which files of a folder are documents.
+
+Owns: the walk (sorted, hidden files and links that lead out left aside) and the account of everything that
+was not taken. Refuses to know what a file's bytes mean: that is `text`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qabot.documents.sources import SOURCES_FILE, load_sources
+from qabot.documents.text import SUFFIXES, read_document
+from qabot.errors import DocumentError
+from qabot.types import Document
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that is not a document of the index, and why, in words that end a sentence."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a walk found: paths of documents (POSIX, relative, sorted) and what was left out."""
+
+    paths: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+class Folder:
+    """A folder of documents, with its `sources.toml` if there is one.
+
+    Raises `DocumentError` when `root` is not a folder or its `sources.toml` can't be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            found = "a file" if root.exists() else "nothing"
+            raise DocumentError(
+                f"The documents folder is {root}, but {found} is there. "
+                "Name another with --documents DIR, or put your .txt and .md files into that folder."
+            )
+        self.root = root
+        self.sources = load_sources(root / SOURCES_FILE)
+
+    def listing(self) -> Listing:
+        """Walk the folder.
+
+        Hidden files and folders (a name that begins with a dot) and `sources.toml` are not looked at. Links
+        to folders, links that leave the folder, and files of other kinds are left out, each with its reason.
+        """
+        paths: list[str] = []
+        left_out: list[LeftOut] = []
+        for path in self._files(self.root, left_out):
+            relative = path.relative_to(self.root).as_posix()
+            reason = self._refusal(path, relative)
+            if reason is None:
+                paths.append(relative)
+            else:
+                left_out.append(LeftOut(relative, reason))
+        return Listing(tuple(sorted(paths)), tuple(sorted(left_out, key=lambda item: item.path)))
+
+    def read(self, path: str) -> Document:
+        """The document at `path` (relative). Raises `DocumentError` when it isn't text that can be read."""
+        return read_document(self.root, path, self.sources.get(path))
+
+    def unknown_sources(self, listing: Listing) -> tuple[str, ...]:
+        """Entries of `sources.toml` that name no document of `listing`."""
+        return tuple(sorted(set(self.sources) - set(listing.paths)))
+
+    def _files(self, folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DocumentError(
+                f"The folder {folder} can't be read ({error.strerror}). Give qabot the right to list it, or move it away."
+            ) from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._files(path, left_out)
+            elif entry.is_symlink() and entry.is_dir():
+                left_out.append(LeftOut(path.relative_to(self.root).as_posix(), "is a link to a folder"))
+            else:
+                yield path
+
+    def _refusal(self, path: Path, relative: str) -> str | None:
+        if relative == SOURCES_FILE:
+            return "describes the documents"
+        if path.suffix.lower() not in SUFFIXES:
+            return f"is not one of {', '.join(SUFFIXES)}"
+        if path.is_symlink():
+            target = path.resolve()
+            if not target.exists():
+                return "is a link to nothing"
+            if not target.is_relative_to(self.root.resolve()):
+                return "is a link that leaves the documents folder"
+        if not path.is_file():
+            return "is not a regular file"
+        return None
+
+
+def file_digest(path: Path) -> str | None:
+    """sha256 of a file's bytes, hexadecimal; None when there is no such file.
+
+    Raises `DocumentError` when the file is there and can't be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DocumentError(f"{path} can't be read ({error.strerror}). Give qabot the right to read it.") from error

