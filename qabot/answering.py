@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from qabot import smalltalk
+from qabot.calibration import Calibration
 from qabot.config import Settings
 from qabot.embedding import Encoder
 from qabot.errors import IndexMismatch
@@ -20,7 +21,9 @@ from qabot.library import Library
 from qabot.models import Tell, encoder_for_index
 from qabot.phrases import QUESTION_LIMIT
 from qabot.quoting import Ranked, build_quotes
-from qabot.refusal import judge
+from qabot.reader import load_reader
+from qabot.refusal import calibration_recipe, choose_calibration, judge
+from qabot.reranking import probability, rerank, shown_score
 from qabot.retrieval import Candidate, retrieve
 from qabot.types import Answer, Quote, Span, State, Trace
 
@@ -38,6 +41,8 @@ class Answerer(Library):
     def __init__(self, settings: Settings, tell: Tell = lambda sentence: None) -> None:
         self._tell = tell
         self._encoders: dict[str, Encoder] = {}
+        self._calibrations: dict[str, Calibration] = {}
+        self._reader = load_reader(settings.reader, settings.threads)
         super().__init__(settings)
 
     def ask(
@@ -70,11 +75,12 @@ class Answerer(Library):
             return replace(answer, note="out_of_scope")
         with _timed(timings, "retrieve"):
             candidates = retrieve(index, self._encoders[str(recipe["encoder"])], question, documents)
-        confidence, outcome = judge(candidates)
+        if self._reader:
+            with _timed(timings, "read"):
+                candidates = rerank(index, self._reader, question, candidates)
+        confidence, outcome = judge(self._calibrations[str(recipe["encoder"])], candidates)
         with _timed(timings, "quote"):
-            ranking = [
-                Ranked(candidate.stored, max(0.0, min(1.0, candidate.score))) for candidate in candidates[:CANDIDATES]
-            ]
+            ranking = [Ranked(candidate.stored, shown_score(candidate)) for candidate in candidates[:CANDIDATES]]
             count = quotes or self.settings.quotes
             found = build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
         with _timed(timings, "verify"):
@@ -100,6 +106,9 @@ class Answerer(Library):
         fingerprint = str(recipe["encoder"])
         if fingerprint not in self._encoders:
             self._encoders[fingerprint] = encoder_for_index(recipe, threads=self.settings.threads, tell=self._tell)
+            self._calibrations[fingerprint] = choose_calibration(
+                self.settings.calibration, calibration_recipe(fingerprint, self._reader), self._tell
+            )
         return index
 
     def _verified(self, found: Sequence[Quote]) -> tuple[tuple[Quote, ...], tuple[str, ...]]:
@@ -135,14 +144,16 @@ def _note(question: str, index: Index) -> str | None:
 
 
 def _in_scope(documents: Sequence[StoredDocument], scope: Sequence[str]) -> list[int]:
-    """Ids of the documents that a path, a folder, or a part of a path or title names."""
-    wanted = [name.strip().strip("/").casefold() for name in scope]
-    found = []
-    for document in documents:
-        path, title = document.path.casefold(), document.source.title.casefold()
-        if any(name and (name in path or name in title) for name in wanted):
-            found.append(document.id)
-    return found
+    """Ids of the documents that a path or folder names, or else a part of a path or title."""
+    found: set[int] = set()
+    for name in scope:
+        wanted = name.strip().strip("/").casefold()
+        if not wanted:
+            continue
+        exact = [d.id for d in documents if d.path.casefold() == wanted or d.path.casefold().startswith(f"{wanted}/")]
+        part = [d.id for d in documents if wanted in d.path.casefold() or wanted in d.source.title.casefold()]
+        found.update(exact or part)
+    return sorted(found)
 
 
 def _trace(index: Index, candidates: Sequence[Candidate]) -> tuple[Trace, ...]:
@@ -152,7 +163,9 @@ def _trace(index: Index, candidates: Sequence[Candidate]) -> tuple[Trace, ...]:
         passage, document = candidate.stored.passage, candidate.stored.document
         text = index.text(document, passage.start, passage.end)
         reference = f"{paths[document]}:{passage.start}-{passage.end}"
-        result.append(Trace(reference, text, candidate.dense, candidate.lexical, candidate.score))
+        result.append(
+            Trace(reference, text, candidate.dense, candidate.lexical, candidate.score, probability(candidate))
+        )
     return tuple(result)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
@@ -22,9 +23,9 @@ import numpy as np
 
 from qabot.documents import Folder, LeftOut, Listing, is_markdown
 from qabot.embedding import Encoder
-from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMissing, QabotError
+from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMissing
 from qabot.index import INDICES, LOCK, SCHEMA, Index, StoredPassage, commit, passage_row, remove_leftovers
-from qabot.lexical import LEXICAL_VERSION, LexicalEntry, write_lexical
+from qabot.lexical import LEXICAL_VERSION, LexicalEntry, words, write_lexical
 from qabot.passages import PASSAGES_VERSION, cut_passages, model_text
 from qabot.sentences import segment
 from qabot.types import Document, Source, Span
@@ -77,6 +78,8 @@ class _Gathered:
     unreadable: list[LeftOut] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     passages: int = 0
+    blocks: int = 0
+    words: Counter[str] = field(default_factory=Counter)
     rows: dict[bytes, int] = field(default_factory=dict)
 
 
@@ -119,9 +122,9 @@ def build_index(
         ) from error
     with lock:
         previous = None if rebuild else _previous(target)
-        remove_leftovers(target, [name for name, _, _ in previous.manifest.files.values()] if previous else [])
-        if rebuild:
-            (target / "manifest.json").unlink(missing_ok=True)
+        if not rebuild:
+            # A rebuild trusts nothing here, but until it commits, what is here goes on serving.
+            remove_leftovers(target, [name for name, _, _ in previous.manifest.files.values()] if previous else [])
         with tempfile.TemporaryDirectory(prefix="build-", dir=target) as work:
             return _build(folder, target, Path(work), previous, encoder, language, skip_unreadable, progress)
 
@@ -193,6 +196,7 @@ def _write_texts(
         else:
             _write_document(connection, document, encoder, language, gathered)
         advance(1)
+    connection.executemany("INSERT INTO words VALUES (?, ?)", sorted(gathered.words.items()))
     connection.commit()
 
 
@@ -205,15 +209,22 @@ def _write_document(
     markdown = is_markdown(document.path)
     segmentation = segment(document.text, markdown=markdown, language=language)
     limit = max(encoder.limit - LIMIT_MARGIN, 1)
-    first = gathered.passages
+    first, block = gathered.passages, Span(-1, -1)
     rows = []
     for passage in cut_passages(document.text, segmentation, encoder.token_ends, limit):
-        places = [_row(connection, document, number, span, markdown, gathered) for span in passage.scales()]
-        rows.append(passage_row(StoredPassage(gathered.passages, number, passage, (places[0], places[1], places[2]))))
+        if passage.block != block:
+            block = passage.block
+            gathered.blocks += 1
+        sentence_row, block_row = (
+            _row(connection, document, number, span, markdown, gathered) for span in passage.scales()
+        )
+        stored = StoredPassage(gathered.passages, number, gathered.blocks - 1, passage, (sentence_row, block_row))
+        rows.append(passage_row(stored))
         gathered.passages += 1
-    connection.executemany(f"INSERT INTO passages VALUES ({','.join('?' * 15)})", rows)
+    connection.executemany(f"INSERT INTO passages VALUES ({','.join('?' * 14)})", rows)
     if gathered.passages == first:
         gathered.empty.append(document.path)
+    gathered.words.update(words(document.text))
     source = document.source
     facts = (source.title, source.publisher, source.author, source.date, source.kind, source.url)
     connection.execute(
@@ -268,17 +279,15 @@ def _texts(connection: sqlite3.Connection) -> Iterator[tuple[bytes, str]]:
 
 
 def _entries(connection: sqlite3.Connection) -> Iterator[LexicalEntry]:
-    """What the lexical side indexes, passage by passage."""
-    documents = connection.execute(
-        "SELECT id, title, publisher, author, date, kind, url, text FROM documents ORDER BY id"
-    )
-    for number, *facts, text in documents:
+    """What the lexical side indexes, block by block."""
+    columns = "id, title, publisher, author, date, kind, url, text"
+    for number, *facts, text in connection.execute(f"SELECT {columns} FROM documents ORDER BY id"):
         source = Source(*facts).facts()
-        passages = connection.execute(
-            "SELECT id, window_start, window_end FROM passages WHERE document = ? ORDER BY id", (number,)
+        blocks = connection.execute(
+            "SELECT DISTINCT block, block_start, block_end FROM passages WHERE document = ? ORDER BY block", (number,)
         )
-        for passage, start, end in passages:
-            yield LexicalEntry(passage, number, text[start:end], source)
+        for block, start, end in blocks:
+            yield LexicalEntry(block, number, text[start:end], source)
 
 
 def _batched(items: Iterator[tuple[bytes, str]], size: int) -> Iterator[list[tuple[bytes, str]]]:

@@ -248,6 +248,108 @@ def status(documents: Path | None, index: Path | None, config: Path | None, no_c
         click.echo(line)
 
 
+@main.command("eval", short_help="Measure how well questions with known answers are answered.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@common
+@click.option("--qrels", type=click.Path(path_type=Path), metavar="FILE", help="Relevant documents, for a collection.")
+@click.option("--within-document", is_flag=True, help="Ask each question of the document that it names only.")
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Another config.toml, or an earlier --json report.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="OUT", help="Also write a report with plots and failures."
+)
+@click.option(
+    "--fail-under", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 when a figure is worse than this."
+)
+def evaluate_command(
+    files: tuple[Path, ...],
+    documents: Path | None,
+    index: Path | None,
+    config: Path | None,
+    no_color: bool,
+    **flags: Any,
+) -> None:
+    """Ask the questions of FILE... and measure the answers against their gold (docs/evaluation.md)."""
+    import json
+
+    from qabot.evaluation.page import page
+    from qabot.evaluation.report import lines, parse_floors, report, unmet
+    from qabot.evaluation.run import evaluate, other_rows
+
+    settings = _settings(config, documents, index)
+    errors = _console(no_color, stderr=True)
+    floors = parse_floors(flags["fail_under"])
+    asking = {
+        "qrels": flags["qrels"],
+        "within_document": flags["within_document"],
+        "progress": _bar(errors),
+        "tell": _tell(errors),
+    }
+    run = evaluate(settings, files, **asking)
+    compared = other_rows(flags["compare"], files, **asking) if flags["compare"] else None
+    found = report(run, compared, str(flags["compare"]))
+    if flags["as_json"]:
+        click.echo(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        click.echo("\n".join(lines(found)))
+    if flags["html"]:
+        flags["html"].write_text(page(found), encoding="utf-8")
+    failed = unmet(found, floors)
+    for line in failed:
+        click.echo(f"qabot: {line}", err=True)
+    sys.exit(EXIT_NOTHING if failed else EXIT_ANSWERED)
+
+
+@main.command(short_help="Fit the probabilities that decide between answer and refusal.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@common
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write the calibration."
+)
+@click.option(
+    "--method", type=click.Choice(["platt", "isotonic"]), default="platt", show_default=True, help="Kind of curve."
+)
+@click.option("--signals", metavar="A,B", help="Signals to use (default: all there are).")
+@click.option("--answered", type=click.FloatRange(0, 1), metavar="P", help="Least probability of an answer.")
+@click.option("--related", type=click.FloatRange(0, 1), metavar="P", help="Least probability of a related passage.")
+@click.option("--within-document", is_flag=True, help="Ask each question of the document that it names only.")
+def calibrate(
+    files: tuple[Path, ...],
+    documents: Path | None,
+    index: Path | None,
+    config: Path | None,
+    no_color: bool,
+    **flags: Any,
+) -> None:
+    """Fit a calibration for the models in use on the labelled questions of FILE... (docs/evaluation.md)."""
+    from qabot.evaluation.calibrate import calibrate as fit
+    from qabot.evaluation.calibrate import lines
+    from qabot.evaluation.run import evaluate
+    from qabot.reader import load_reader
+    from qabot.refusal import calibration_recipe
+
+    # The calibration that is to be replaced may not fit any more.
+    settings = _settings(config, documents, index).model_copy(update={"calibration": None})
+    errors = _console(no_color, stderr=True)
+    run = evaluate(settings, files, within_document=flags["within_document"], progress=_bar(errors), tell=_tell(errors))
+    recipe = calibration_recipe(str(run.recipe["encoder"]), load_reader(settings.reader, settings.threads))
+    made = fit(
+        [run],
+        recipe,
+        method=flags["method"],
+        use=tuple(flags["signals"].split(",")) if flags["signals"] else (),
+        answered=flags["answered"],
+        related=flags["related"],
+    )
+    flags["out"].write_text(made.as_json(), encoding="utf-8")
+    click.echo("\n".join([*lines(made), f'Written to {flags["out"]}; set calibration = "{flags["out"]}" to use it.']))
+
+
 def _settings(config: Path | None, documents: Path | None, index: Path | None, **flags: Any) -> Settings:
     from qabot.config import load_settings
 

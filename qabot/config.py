@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     documents: Path = Field(Path("seeds"), description="Folder of the documents.")
     index: Path = Field(Path("index"), description="Folder of the index; `qabot index` makes it.")
     model: str = Field("all-MiniLM-L6-v2", min_length=1, description="Embedding model: a name or a folder.")
+    reader: str = Field("none", min_length=1, description="Model that reads the candidates: none, a name or a folder.")
+    calibration: Path | None = Field(None, description="Calibration file made by `qabot calibrate`.")
     language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="Language of the documents, ISO 639-1.")
     quotes: int = Field(3, ge=1, le=50, description="How many quotes an answer may have.")
     quote_words: int = Field(90, ge=10, le=1000, description="How many words a quote may have.")
@@ -58,7 +60,7 @@ class _File(TomlConfigSettingsSource):
         values = super().__call__()
         file = self.toml_file_path
         for key, field in Settings.model_fields.items():
-            if field.annotation is Path and isinstance(values.get(key), str) and isinstance(file, Path):
+            if field.annotation in (Path, Path | None) and isinstance(values.get(key), str) and isinstance(file, Path):
                 values[key] = file.parent / values[key]
         return values
 

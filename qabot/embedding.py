@@ -48,7 +48,9 @@ class Encoder(Protocol):
     """What the index and retrieval need of an embedding model."""
 
     @property
-    def facts(self) -> EncoderFacts: ...
+    def facts(self) -> EncoderFacts:
+        """What is known of the model."""
+        ...
 
     @property
     def limit(self) -> int:
@@ -57,6 +59,10 @@ class Encoder(Protocol):
 
     def token_ends(self, text: str) -> list[int]:
         """Where each token of `text` ends, as offsets in code points, ascending."""
+        ...
+
+    def knows(self, word: str) -> bool:
+        """Whether the model has a token for the whole word."""
         ...
 
     def embed(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
@@ -108,6 +114,10 @@ class OnnxEncoder:
     def token_ends(self, text: str) -> list[int]:
         """Where each token of `text` ends, as offsets in code points, ascending."""
         return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
+    def knows(self, word: str) -> bool:
+        """Whether the model has a token for the whole word."""
+        return len(self._tokenizer.encode(word, add_special_tokens=False).ids) == 1
 
     def embed(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
         """Document texts -> (len(texts), dimension) unit vectors; `advance(n)` is told of each n done.

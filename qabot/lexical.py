@@ -1,71 +1,213 @@
-"""The words side of retrieval: BM25 over passages, through tantivy.
+"""The words side of retrieval: BM25 over blocks (paragraphs), through tantivy.
 
-Owns: the schema, the analysis of text and questions, and the search. Refuses to know of vectors and files
-other than its own folder. A folder is written once, whole, and never changed: readers map it into memory.
+Owns: the schema, the analysis of text and questions, spelling, and the search. Refuses to know of vectors and
+of files other than its own folder. A folder is written once, whole, and never changed: readers map it into memory.
+
+A block's score is the mean of two shares: BM25 of its stemmed words and BM25 of the 4-letter pieces of its
+words, each divided by the largest score that the question could reach, a word that no document has counting
+in full. So 1 means that a block holds everything asked for, and 0 nothing of it. The pieces find words that were
+misspelt, misheard or inflected.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import unicodedata
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import tantivy
 
-ANALYZER = "stemmed"
-LEXICAL_VERSION = f"1 tantivy {metadata.version('tantivy')}"
+LEXICAL_VERSION = f"2 tantivy {metadata.version('tantivy')}"
 """Part of the recipe: what a lexical folder holds depends on these rules and on the engine."""
+
+ANALYZER, SPACES = "stemmed", "spaces"
 HEAP_BYTES = 64_000_000
+PIECE = 4
+K1 = 1.2
+"""tantivy's BM25 parameter: no term can add more than idf * (K1 + 1)."""
+FACTS_BOOST = 0.5
+"""What a word counts when it stands in the facts of a source (title, publisher, author, date) only."""
+NEAREST = 3
+WORD = re.compile(r"\w+")
+ACCENTS = re.compile("[\u0300-\u036f]")
 QUOTED = re.compile(r"[\"“”„«»]([^\"“”„«»]{2,200})[\"“”„«»]")
-WORD = re.compile(r"\w+(?:['’]\w+)?")
+IGNORED = frozenset(
+    """a about according across after all also am an and any anybody anyone are as at be because been before being
+    between both but by can cannot could d did didn do does doesn doing don done during each else ever for from get
+    gets give given got had has hasn have he her here him his how i if in into is isn it its just let like ll m many may
+    me might mine more most much must my no not now of off on ones only or other our out over own please re s said same
+    say says she should so some someone something such t tell than that the their them then there these they thing
+    things this those through to too up us ve very want was wasn we were what when where which who whom whose why will
+    with would yes you your yours""".split()
+)
+"""Words of a question that say nothing of its subject."""
+
+Spelling = Callable[[str], Sequence[tuple[str, float]]]
+"""An unknown word -> known words like it, each with its likeness, 0..1, best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class LexicalEntry:
-    """What is indexed of one passage: its own words with its neighbours', and the facts of its source."""
+    """One block. number: what a search gives back. facts: of the source, for words that only stand there."""
 
-    passage: int
+    number: int
     document: int
     text: str
     facts: str
 
 
-def _schema() -> tantivy.Schema:
-    builder = tantivy.SchemaBuilder()
-    builder.add_unsigned_field("passage", fast=True)
-    builder.add_unsigned_field("document", indexed=True, fast=True)
-    builder.add_text_field("text", tokenizer_name=ANALYZER)
-    builder.add_text_field("facts", tokenizer_name=ANALYZER, index_option="freq")
-    return builder.build()
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, without accents."""
+    if not text.isascii():
+        text = ACCENTS.sub("", unicodedata.normalize("NFKD", text))
+    return WORD.findall(text.lower())
 
 
-def _analyzer() -> tantivy.TextAnalyzer:
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    builder = builder.filter(tantivy.Filter.remove_long(60)).filter(tantivy.Filter.lowercase())
-    return builder.filter(tantivy.Filter.ascii_fold()).filter(tantivy.Filter.stemmer("english")).build()
+def asked_words(question: str) -> list[str]:
+    """The words of a question that say something of its subject; all of them, if none does."""
+    found = words(question)
+    return [word for word in found if word not in IGNORED] or found
+
+
+def pieces(found: Iterable[str]) -> list[str]:
+    """The 4-letter pieces of words, their borders marked: `cats` gives `_cat`, `cats`, `ats_`."""
+    result = []
+    for word in found:
+        marked = f"_{word}_"
+        result += [marked[start : start + PIECE] for start in range(max(1, len(marked) - PIECE + 1))]
+    return result
 
 
 def write_lexical(folder: Path, entries: Iterable[LexicalEntry]) -> None:
     """Index `entries`, in order, into the empty folder `folder`."""
     index = tantivy.Index(_schema(), str(folder))
-    index.register_tokenizer(ANALYZER, _analyzer())
-    # One thread: passages keep their order, and equal scores tie the same way in every build.
+    _register(index)
+    # One thread: blocks keep their order, and equal scores tie the same way in every build.
     writer = index.writer(HEAP_BYTES, num_threads=1)
     for entry in entries:
         document = tantivy.Document()
-        document.add_unsigned("passage", entry.passage)
+        document.add_unsigned("number", entry.number)
         document.add_unsigned("document", entry.document)
         document.add_text("text", entry.text)
+        document.add_text("pieces", " ".join(pieces(words(entry.text))))
         document.add_text("facts", entry.facts)
         writer.add_document(document)
     writer.commit()
     writer.wait_merging_threads()
     _name_segments(folder)
+
+
+class Lexical:
+    """A lexical folder, open for reading; safe to use from several threads.
+
+    Raises `ValueError` when `folder` holds no index of this form.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._index = tantivy.Index.open(str(folder))
+        _register(self._index)
+        self._schema = self._index.schema
+        self._searcher = self._index.searcher()
+        self._analyzer = _analyzer()
+
+    def search(
+        self, question: str, k: int, spelling: Spelling, documents: Sequence[int] | None = None
+    ) -> list[tuple[int, float]]:
+        """The `k` best (number, score) for a question, best first; scores are shares, 0..1.
+
+        spelling: asked about words that no block has. documents: search only these. Phrases in quotation
+        marks must stand in a block for it to be found.
+        """
+        likely = [self._likely(word, spelling) for word in asked_words(question)]
+        stems: dict[str, float] = {}
+        for known, likeness in (pair for pairs in likely for pair in pairs):
+            for stem in self._analyzer.analyze(known):
+                stems[stem] = max(stems.get(stem, 0.0), likeness)
+        if not stems:
+            return []
+        best = dict.fromkeys(pieces(pairs[0][0] for pairs in likely), 1.0)
+        should = [*self._terms("text", stems), *self._terms("pieces", best)]
+        query = tantivy.Query.boolean_query([(tantivy.Occur.Should, part) for part in should])
+        required = [self._phrase(phrase) for phrase in QUOTED.findall(question)]
+        if documents is not None:
+            required.append(tantivy.Query.term_set_query(self._schema, "document", list(documents)))
+        if required:
+            musts = [tantivy.Query.const_score_query(part, 0.0) for part in required]
+            query = tantivy.Query.boolean_query([(tantivy.Occur.Must, part) for part in (query, *musts)])
+        hits = self._searcher.search(query, k, count=False).hits
+        numbers = self._searcher.fast_field_values("number", [address for _, address in hits])
+        return [(int(number or 0), min(score, 1.0)) for number, (score, _) in zip(numbers, hits, strict=True)]
+
+    def knows(self, word: str) -> bool:
+        """Whether any block has the word, inflected or not."""
+        return any(self._searcher.doc_freq("text", stem) for stem in self._analyzer.analyze(word))
+
+    def corrected(self, question: str, spelling: Spelling) -> str:
+        """The question with its misspelt words put right; for models only."""
+
+        def right(match: re.Match[str]) -> str:
+            found = words(match[0])
+            likely = self._likely(found[0], spelling)[0][0] if len(found) == 1 else match[0]
+            return match[0] if [likely] == found else likely
+
+        return WORD.sub(right, question)
+
+    def _likely(self, word: str, spelling: Spelling) -> list[tuple[str, float]]:
+        """The word itself, or known words like it when no block has it."""
+        return [(word, 1.0)] if self.knows(word) else list(spelling(word))[:NEAREST] or [(word, 1.0)]
+
+    def _terms(self, field: str, weighted: dict[str, float]) -> list[tantivy.Query]:
+        """One query a term, boosted so that the scores of all of them add up to half at the most."""
+        largest = sum(weight * self._idf(field, term) for term, weight in weighted.items()) * (K1 + 1)
+        if not largest:
+            return []
+        queries = []
+        for term, weight in weighted.items():
+            query = tantivy.Query.term_query(self._schema, field, term, "freq")
+            if field == "text":
+                facts = tantivy.Query.term_query(self._schema, "facts", term, "freq")
+                query = tantivy.Query.disjunction_max_query([query, tantivy.Query.boost_query(facts, FACTS_BOOST)])
+            queries.append(tantivy.Query.boost_query(query, weight * 0.5 / largest))
+        return queries
+
+    def _idf(self, field: str, term: str) -> float:
+        """tantivy's (and Lucene's) idf; a term that no block has gets the largest."""
+        total, found = self._searcher.num_docs, self._searcher.doc_freq(field, term)
+        return math.log(1 + (total - found + 0.5) / (found + 0.5))
+
+    def _phrase(self, phrase: str) -> tantivy.Query:
+        stems = self._analyzer.analyze(phrase)
+        if len(stems) == 1:
+            return tantivy.Query.term_query(self._schema, "text", stems[0])
+        return tantivy.Query.phrase_query(self._schema, "text", list(stems)) if stems else tantivy.Query.all_query()
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_unsigned_field("number", fast=True)
+    builder.add_unsigned_field("document", indexed=True)
+    builder.add_text_field("text", tokenizer_name=ANALYZER)
+    builder.add_text_field("pieces", tokenizer_name=SPACES, index_option="freq")
+    builder.add_text_field("facts", tokenizer_name=ANALYZER, index_option="freq")
+    return builder.build()
+
+
+def _register(index: tantivy.Index) -> None:
+    index.register_tokenizer(ANALYZER, _analyzer())
+    index.register_tokenizer(SPACES, tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build())
+
+
+def _analyzer() -> tantivy.TextAnalyzer:
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(tantivy.Filter.remove_long(60))
+    builder = builder.filter(tantivy.Filter.lowercase()).filter(tantivy.Filter.ascii_fold())
+    return builder.filter(tantivy.Filter.stemmer("english")).build()
 
 
 def _name_segments(folder: Path) -> None:
@@ -81,45 +223,6 @@ def _name_segments(folder: Path) -> None:
     (folder / "meta.json").write_text(meta, encoding="utf-8")
     (folder / ".managed.json").write_text(json.dumps(sorted(managed)), encoding="utf-8")
     (folder / ".tantivy-writer.lock").unlink(missing_ok=True)
+    # tantivy makes these two for the owner alone; a bot of another user reads them, too.
     for name in ("meta.json", ".managed.json"):
-        # tantivy makes these for the owner alone; the other files take the umask.
-        os.chmod(folder / name, (folder / managed[0]).stat().st_mode if managed else 0o644)
-
-
-class Lexical:
-    """A lexical folder, open for reading; safe to use from several threads.
-
-    Raises `ValueError` when `folder` holds no index of this form.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._index = tantivy.Index.open(str(folder))
-        self._index.register_tokenizer(ANALYZER, _analyzer())
-        self._searcher = self._index.searcher()
-
-    def search(self, question: str, k: int, documents: Sequence[int] | None = None) -> list[tuple[int, float]]:
-        """The `k` best (passage, score) for a question, best first.
-
-        score: BM25 as a share, 0..1, of the best passage's. documents: search only these.
-        """
-        words = [word for word in _tokens(question)]
-        if not words:
-            return []
-        schema = self._index.schema
-        parts = [(tantivy.Occur.Should, tantivy.Query.term_query(schema, "text", word)) for word in words]
-        query = tantivy.Query.boolean_query(parts)
-        if documents is not None:
-            scope = tantivy.Query.term_set_query(schema, "document", list(documents))
-            query = tantivy.Query.boolean_query(
-                [(tantivy.Occur.Must, query), (tantivy.Occur.Must, tantivy.Query.const_score_query(scope, 0.0))]
-            )
-        hits = self._searcher.search(query, k, count=False).hits
-        if not hits:
-            return []
-        best = hits[0][0]
-        passages = self._searcher.fast_field_values("passage", [address for _, address in hits])
-        return [(int(passage), score / best) for passage, (score, _) in zip(passages, hits, strict=True)]
-
-
-def _tokens(text: str) -> list[str]:
-    return [token for token in _analyzer().analyze(text)]
+        (folder / name).chmod(0o644)

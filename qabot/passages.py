@@ -1,23 +1,23 @@
 """Text -> passages: the sentences that can be quoted, each with the larger spans it is embedded with.
 
-Owns: how spans grow from a sentence to its neighbourhood and paragraph, and how they stay inside a model's
+Owns: how a sentence grows to as much of its paragraph as a model can see, and how both stay inside the model's
 window. Pure: a tokenizer is handed in as a function; nothing is read or changed. Refuses to know of vectors.
 
 A sentence alone often lacks its subject ("This makes it illegal ..."), and a paragraph alone blurs which of its
-sentences answers; so each passage is embedded at three scales, and retrieval mixes their scores.
+sentences answers; so each passage is embedded at both scales, and retrieval mixes their scores.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qabot.sentences import line_spans, trim
 from qabot.types import Paragraph, Segmentation, Sentence, Span
 
-PASSAGES_VERSION = 1
+PASSAGES_VERSION = 2
 """Part of the recipe: to be raised whenever the same text would be cut or embedded differently."""
 
 TokenEnds = Callable[[str], list[int]]
@@ -28,22 +28,21 @@ TokenEnds = Callable[[str], list[int]]
 class Passage:
     """A quotable sentence in its surroundings.
 
-    window: the sentence with its neighbours in the paragraph. block: as much of the paragraph as the model
-    can see. heading: the nearest heading above. line: line of the sentence's first code point, from 1.
-    Always `block` contains `window` contains `[start, end)`.
+    block: as much of its paragraph as the model can see; it contains `[start, end)`. heading: the nearest
+    heading above. line: line of the sentence's first code point, from 1. fragment, furniture: see `Sentence`.
     """
 
     start: int
     end: int
-    window: Span
     block: Span
     heading: Span | None
     line: int
-    furniture: bool
+    fragment: bool = False
+    furniture: bool = False
 
-    def scales(self) -> tuple[Span, Span, Span]:
-        """The spans to embed, smallest first."""
-        return Span(self.start, self.end), self.window, self.block
+    def scales(self) -> tuple[Span, Span]:
+        """The spans to embed: the sentence and its block."""
+        return Span(self.start, self.end), self.block
 
 
 def cut_passages(text: str, segmentation: Segmentation, token_ends: TokenEnds, limit: int) -> Iterator[Passage]:
@@ -64,10 +63,10 @@ def cut_passages(text: str, segmentation: Segmentation, token_ends: TokenEnds, l
         pieces = [piece for sentence in sentences for piece in _fit(text, sentence, ruler, limit)]
         blocks = _blocks(pieces, ruler, limit)
         for position, piece in enumerate(pieces):
-            block = blocks[position]
-            window = _window(pieces, position, block, ruler, limit)
             line = bisect_right(lines, piece.start)
-            yield Passage(piece.start, piece.end, window, block, paragraph.heading, line, piece.furniture)
+            yield Passage(
+                piece.start, piece.end, blocks[position], paragraph.heading, line, piece.fragment, piece.furniture
+            )
 
 
 def model_text(text: str, *, markdown: bool) -> str:
@@ -91,9 +90,16 @@ class _Ruler:
         return bisect_right(self._ends, end) - bisect_right(self._ends, start)
 
     def reach(self, start: int, limit: int) -> int:
-        """The offset where the `limit`-th token after `start` ends."""
+        """The last offset after `start` with at most `limit` tokens up to it, one code point on at the least.
+
+        A code point may end several tokens (a byte-level model spells an emoji in four): it stays whole.
+        """
         first = bisect_right(self._ends, start)
-        return self._ends[min(first + limit, len(self._ends)) - 1]
+        position = min(first + limit, len(self._ends))
+        end = self._ends[position - 1]
+        if position < len(self._ends) and self._ends[position] == end:
+            position = bisect_left(self._ends, end)
+        return self._ends[position - 1] if position > first else end
 
 
 def _fit(text: str, sentence: Sentence, ruler: _Ruler, limit: int) -> Iterator[Sentence]:
@@ -101,13 +107,15 @@ def _fit(text: str, sentence: Sentence, ruler: _Ruler, limit: int) -> Iterator[S
     start = sentence.start
     while ruler.count(start, sentence.end) > limit:
         end = ruler.reach(start, limit)
+        if end >= sentence.end:
+            break
         space = max((match.start() for match in re.finditer(r"\s+", text[start:end])), default=0)
         if text[end].isspace():
             space = end - start
         piece = trim(text, start, start + space if space else end)
-        yield Sentence(piece.start, piece.end, sentence.paragraph, sentence.furniture)
+        yield replace(sentence, start=piece.start, end=piece.end)
         start = trim(text, piece.end, sentence.end).start
-    yield Sentence(start, sentence.end, sentence.paragraph, sentence.furniture)
+    yield replace(sentence, start=start)
 
 
 def _blocks(pieces: list[Sentence], ruler: _Ruler, limit: int) -> list[Span]:
@@ -124,18 +132,3 @@ def _blocks(pieces: list[Sentence], ruler: _Ruler, limit: int) -> list[Span]:
             blocks += [Span(pieces[first].start, piece.end)] * (position + 1 - first)
             first = position + 1
     return blocks
-
-
-def _window(pieces: list[Sentence], position: int, block: Span, ruler: _Ruler, limit: int) -> Span:
-    """The piece with the neighbours that its block holds; the one before goes in first, if not both fit."""
-    piece = pieces[position]
-    start, end = piece.start, piece.end
-    if position and pieces[position - 1].start >= block.start and ruler.count(pieces[position - 1].start, end) <= limit:
-        start = pieces[position - 1].start
-    if (
-        position + 1 < len(pieces)
-        and pieces[position + 1].end <= block.end
-        and ruler.count(start, pieces[position + 1].end) <= limit
-    ):
-        end = pieces[position + 1].end
-    return Span(start, end)

@@ -103,38 +103,39 @@ def widen(index: Index, document: int, span: Span, sentences: int) -> Span:
 
 
 def _reach(index: Index, stored: StoredPassage, words: int, used: list[Span]) -> Span:
-    """How far the quote around a sentence reaches: inside its paragraph, over whole sentences, within `words`."""
-    passage = stored.passage
-    block = index.passages_of(stored.document, passage.block.start, passage.block.end)
-    block = [other for other in block if other.passage.block == passage.block]
-    text = index.text(stored.document, passage.block.start, passage.block.end)
-    here = next(n for n, other in enumerate(block) if other.id == stored.id)
+    """How far the quote around a sentence reaches: over whole sentences of its block, within `words`.
+
+    A heading, and a sentence that ends with a colon, announce what follows; there it reaches into the next
+    blocks, too.
+    """
+    around = index.neighbours(stored.document, stored.id - words, stored.id + words)
+    here = next(n for n, other in enumerate(around) if other.id == stored.id)
+    lowest = min(n for n, other in enumerate(around) if other.block == stored.block)
+    offset = around[lowest].passage.start
+    text = index.text(stored.document, offset, around[-1].passage.end)
     first = last = here
 
-    def cost(start: int, end: int) -> int:
-        return len(text[start - passage.block.start : end - passage.block.start].split())
+    def slice_of(low: int, high: int) -> str:
+        return text[around[low].passage.start - offset : around[high].passage.end - offset]
 
     def free(position: int) -> bool:
-        if not 0 <= position < len(block):
+        if not lowest <= position < len(around):
             return False
-        other = block[position].passage
+        other = around[position].passage
         return not other.furniture and not any(Span(other.start, other.end).overlaps(span) for span in used)
 
     def fits(low: int, high: int) -> bool:
-        return cost(block[low].passage.start, block[high].passage.end) <= words
+        return len(slice_of(low, high).split()) <= words
 
-    while (
-        LEANING.match(text, block[first].passage.start - passage.block.start)
-        and free(first - 1)
-        and fits(first - 1, last)
-    ):
+    announces = stored.passage.fragment or slice_of(here, here).endswith((":", "?"))
+    while LEANING.match(slice_of(first, first)) and free(first - 1) and fits(first - 1, last):
         first -= 1
     grown = True
     while grown:
         # One sentence on each side in turn, what follows first: it explains more often than what precedes.
         grown = False
-        if free(last + 1) and fits(first, last + 1):
+        if free(last + 1) and (around[last + 1].block == stored.block or announces) and fits(first, last + 1):
             last, grown = last + 1, True
         if free(first - 1) and fits(first - 1, last):
             first, grown = first - 1, True
-    return Span(block[first].passage.start, block[last].passage.end)
+    return Span(around[first].passage.start, around[last].passage.end)

@@ -1,21 +1,58 @@
 """Is the best candidate trusted to answer?
 
-Owns: the signals, the calibrated probability made of them, and the two thresholds between the outcomes.
+Owns: which calibration is in force for a model, and the outcome it makes of a question's candidates.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
 
-from qabot.retrieval import Candidate
+from qabot.calibration import Calibration, load_calibration, read_calibration, signals
+from qabot.models import Tell
+from qabot.reader import NO_READER, Reader
+from qabot.reranking import probability
+from qabot.retrieval import RETRIEVAL_VERSION, Candidate
 from qabot.types import Outcome
 
 
-def judge(candidates: Sequence[Candidate]) -> tuple[float, Outcome]:
+def calibration_recipe(encoder: str, reader: Reader | None) -> dict[str, str]:
+    """What a calibration belongs to: the fingerprints of both models and the version of the ranking."""
+    return {
+        "encoder": encoder,
+        "reader": reader.fingerprint if reader else NO_READER,
+        "retrieval": str(RETRIEVAL_VERSION),
+    }
+
+
+def choose_calibration(file: Path | None, recipe: Mapping[str, str], tell: Tell) -> Calibration:
+    """The calibration in `file`, or the one that comes with qabot.
+
+    `tell` hears when the latter was made for other models than those in use: its probabilities are then only rough.
+    Raises `ModelError` when `file` doesn't fit `recipe` or can't be read.
+    """
+    if file is not None:
+        return load_calibration(file, recipe)
+    with as_file(files("qabot") / "data" / "calibration.json") as own:
+        calibration = read_calibration(own)
+    if calibration.recipe != dict(recipe):
+        tell(
+            "There is no calibration for these models, so answers and refusals are told apart only roughly. "
+            "Make one with `qabot calibrate` (docs/evaluation.md)."
+        )
+    return calibration
+
+
+def judge(calibration: Calibration, candidates: Sequence[Candidate]) -> tuple[float, Outcome]:
     """The probability, 0..1, that the best candidate answers, and what that makes of the answer."""
     if not candidates:
         return 0.0, "nothing"
-    best = max(candidate.dense for candidate in candidates[:5])
-    confidence = 1 / (1 + math.exp(-(best - 0.42) * 12))
-    return confidence, "answered" if confidence >= 0.5 else "related" if confidence >= 0.2 else "nothing"
+    found = signals(
+        [candidate.dense for candidate in candidates],
+        [candidate.lexical for candidate in candidates],
+        [candidate.score for candidate in candidates],
+        [probability(candidate) for candidate in candidates],
+    )
+    # A curve of a reader's signals can't be used where nothing was read.
+    return calibration.judge({name: found.get(name, 0.0) for name in calibration.curve.signals})

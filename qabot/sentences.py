@@ -37,6 +37,8 @@ WRAP_LIMIT = 120
 WRAP_SLACK = 12
 """How many code points short of the full width a wrapped line may stop although the next word would fit."""
 HEADING_WORDS = 16
+FRAGMENT_WORDS = 8
+SENTENCE_ENDS = tuple('.!?…。！？”"):;')
 BORDER = re.compile(r"[.!?…]+[\"”’)\]»]*(?=\s+[\"“‘(\[«]*(?:[A-ZÀ-ÖØ-ÞА-ЯЁ]|\d+ [A-Z]))")
 ABBREVIATIONS = frozenset(
     f"{word}."
@@ -44,9 +46,13 @@ ABBREVIATIONS = frozenset(
     approx dept inc ltd co corp jr sr jan feb mar apr jun jul aug sep sept oct nov dec art arts sec para ch bzw ca nr
     mme mlle г гг ул им стр рис тыс млн""".split()
 )
+LOOK_BACK = 40
+"""More code points than an abbreviation has."""
 INITIALS = re.compile(r"(?:[^\W\d_]\.)+")
-FENCE = re.compile(r"[ ]{0,3}(?:```|~~~)")
-ATX = re.compile(r"[ ]{0,3}#{1,6}[ \t]+(?=\S)")
+FENCE = re.compile(r"\ufeff?[ ]{0,3}(?:```|~~~)")
+ATX = re.compile(r"\ufeff?[ ]{0,3}#{1,6}[ \t]+(?=\S)")
+ATX_END = re.compile(r"(?<=[ \t])#+[ \t]*\Z")
+"""The signs that close a heading stand apart: `# C#` is about C#."""
 FRONT_MATTER = re.compile(r"\ufeff?(---|\+\+\+)[ \t]*(?:\r\n|\n|\r)")
 
 FURNITURE = re.compile(
@@ -110,13 +116,19 @@ def front_matter(text: str) -> Span | None:
     opening = FRONT_MATTER.match(text)
     if not opening:
         return None
-    closing = re.compile(rf"^{re.escape(opening[1])}[ \t]*$", re.MULTILINE).search(text, opening.end())
+    # Not `^` and `$`: they know only "\n".
+    closing = re.compile(rf"(?<=[\r\n]){re.escape(opening[1])}[ \t]*(?=[\r\n]|\Z)").search(text, opening.end())
     return Span(opening.start(), closing.end()) if closing else None
 
 
 def is_furniture(line: str) -> bool:
     """Whether a whole line or sentence looks like part of a web page rather than of its document."""
     return bool(FURNITURE.match(line) or PITCH.search(line))
+
+
+def is_fragment(line: str) -> bool:
+    """Whether a line is too short for a sentence and doesn't end like one: a title, caption, author line, button."""
+    return len(line.split()) < FRAGMENT_WORDS and not line.endswith(SENTENCE_ENDS)
 
 
 def segment(text: str, *, markdown: bool = False, language: str = "en") -> Segmentation:
@@ -139,8 +151,8 @@ def segment(text: str, *, markdown: bool = False, language: str = "en") -> Segme
         spans = [content] if whole else list(_sentences(text, content, language))
         paragraphs.append(Paragraph(content.start, content.end, heading))
         for span in spans:
-            furniture = is_furniture(text[span.start : span.end])
-            sentences.append(Sentence(span.start, span.end, number, furniture))
+            words = text[span.start : span.end]
+            sentences.append(Sentence(span.start, span.end, number, is_fragment(words), is_furniture(words)))
         if first.kind == "heading":
             heading = content
     return Segmentation(tuple(paragraphs), tuple(sentences))
@@ -251,8 +263,8 @@ def _content(text: str, first: _Line, last: _Line, markdown: bool) -> Span:
         start = marker.end()
     if first.kind == "heading" and markdown and (signs := ATX.match(text, first.start, end)):
         start = signs.end()
-        while end > start and text[end - 1] in "# \t":
-            end -= 1
+        if closing := ATX_END.search(text, start, end):
+            end = closing.start()
     return trim(text, start, end)
 
 
@@ -278,7 +290,13 @@ def _missed_borders(flat: str, start: int, end: int) -> Iterator[int]:
     It keeps everything between a pair of quotation marks or brackets together, however many sentences that is.
     """
     for match in BORDER.finditer(flat, start, end):
-        word = flat[start : match.start() + 1].rsplit(None, 1)[-1].lstrip("(\"'“‘[").lower()
+        # A look back of bounded length: a sentence may be a megabyte long.
+        word = (
+            flat[max(start, match.start() - LOOK_BACK) : match.start() + 1]
+            .rsplit(None, 1)[-1]
+            .lstrip("(\"'“‘[")
+            .lower()
+        )
         if word.endswith(".") and (word in ABBREVIATIONS or INITIALS.fullmatch(word)):
             continue
         yield match.end()

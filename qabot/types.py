@@ -65,12 +65,14 @@ class Sentence:
     """A sentence, list item, heading or other line of a document.
 
     paragraph: position of its paragraph in `Segmentation.paragraphs`.
-    furniture: part of the page rather than of the document ("Print", "Subscribe to our newsletter").
+    fragment: no sentence: a title, caption, author line, button. furniture: part of the page rather than of the
+    document ("Print", "Subscribe to our newsletter").
     """
 
     start: int
     end: int
     paragraph: int
+    fragment: bool = False
     furniture: bool = False
 
 
@@ -136,7 +138,7 @@ class Quote:
 class Trace:
     """One candidate sentence with the score of each stage, for `--explain`.
 
-    dense: weighted cosine over the scales. lexical: share of the best possible BM25, 0..1. fused: what ranks
+    dense: mean cosine over the scales. lexical: share of the question's words, 0..1. fused: what ranks
     candidates. reader: probability that the sentence answers, or None when no reader looked at it.
     """
 

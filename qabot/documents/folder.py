@@ -64,7 +64,7 @@ class Folder:
             if reason is None:
                 paths.append(relative)
             else:
-                left_out.append(LeftOut(relative, reason))
+                left_out.append(LeftOut(_shown(relative), reason))
         return Listing(tuple(sorted(paths)), tuple(sorted(left_out, key=lambda item: item.path)))
 
     def read(self, path: str) -> Document:
@@ -88,8 +88,8 @@ class Folder:
             path = Path(entry.path)
             if entry.is_dir(follow_symlinks=False):
                 yield from self._files(path, left_out)
-            elif entry.is_symlink() and entry.is_dir():
-                left_out.append(LeftOut(path.relative_to(self.root).as_posix(), "is a link to a folder"))
+            elif entry.is_symlink() and path.is_dir():
+                left_out.append(LeftOut(_shown(path.relative_to(self.root).as_posix()), "is a link to a folder"))
             else:
                 yield path
 
@@ -98,15 +98,23 @@ class Folder:
             return "describes the documents"
         if path.suffix.lower() not in SUFFIXES:
             return f"is not one of {', '.join(SUFFIXES)}"
+        if _shown(relative) != relative:
+            return "has a name that is not Unicode"
         if path.is_symlink():
-            target = path.resolve()
-            if not target.exists():
+            # Before `resolve`, which raises for links that lead to each other.
+            if not path.exists():
                 return "is a link to nothing"
+            target = path.resolve()
             if not target.is_relative_to(self.root.resolve()):
                 return "is a link that leaves the documents folder"
         if not path.is_file():
             return "is not a regular file"
         return None
+
+
+def _shown(path: str) -> str:
+    """`path` with the bytes of it that are not Unicode, which no JSON and no database takes, spelt out."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def file_digest(path: Path) -> str | None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from qabot.errors import DocumentError
-from qabot.sentences import first_heading, front_matter
+from qabot.sentences import NEWLINE, first_heading, front_matter
 from qabot.types import Document, Source
 
 SUFFIXES = (".md", ".txt")
@@ -69,12 +69,18 @@ def decode(raw: bytes, path: Path) -> tuple[str, str]:
     for mark, encoding in MARKS:
         if raw.startswith(mark):
             try:
-                return raw.decode(encoding), encoding
+                text = raw.decode(encoding)
             except UnicodeDecodeError as error:
                 raise DocumentError(
                     f"{path} begins with the byte-order mark of {encoding}, but byte {error.start} of {len(raw)} "
                     "does not fit it. Save the file again as UTF-8, or go on without it: --skip-unreadable."
                 ) from error
+            if "\0" in text:
+                raise DocumentError(
+                    f"{path} is {encoding}, but character {text.index(chr(0)):,} of {len(text):,} is NUL, which no text has. "
+                    "Take it out, or go on without the file: --skip-unreadable."
+                )
+            return text, encoding
     if b"\0" not in raw:
         try:
             return raw.decode("utf-8"), "utf-8"
@@ -98,7 +104,7 @@ def _front_matter_facts(text: str) -> dict[str, str]:
     span = front_matter(text)
     if span is None:
         return {}
-    fence, *lines = text[span.start : span.end].lstrip("\ufeff").splitlines()
+    fence, *lines = NEWLINE.split(text[span.start : span.end].lstrip("\ufeff"))
     block = "\n".join(lines[:-1])
     found: Any
     if fence.startswith("+++"):

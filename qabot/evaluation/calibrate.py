@@ -1,0 +1,218 @@
+"""Judged runs -> a calibration: `qabot calibrate`.
+
+Owns: what is learnt from a run, cross-validation, and how the thresholds are chosen. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qabot.calibration import (
+    SIGNALS,
+    Calibration,
+    Curve,
+    Data,
+    Floats,
+    Measured,
+    fit_isotonic,
+    fit_platt,
+    signals,
+)
+from qabot.errors import QuestionError
+from qabot.evaluation.metrics import SEED, auroc, ece
+
+if TYPE_CHECKING:
+    from qabot.evaluation.run import Run
+
+Method = Literal["platt", "isotonic"]
+FOLDS = 5
+KEPT = 0.95
+LEAST = 30
+"""How many labelled questions, and a fifth of it of either label, are needed at the least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A question that was searched for: its signals, and what is known of it.
+
+    right: the first quote answers, which the curve learns to predict.
+    """
+
+    found: dict[str, float]
+    right: bool
+    answerable: bool
+    off_topic: bool
+
+
+def observe(run: Run) -> list[Observation]:
+    """One observation for each question that had candidates; small talk and the like never get so far."""
+    seen = []
+    for result in run.results:
+        trace = result.answer.trace
+        if trace:
+            found = signals(
+                [one.dense for one in trace],
+                [one.lexical for one in trace],
+                [one.fused for one in trace],
+                [one.reader for one in trace],
+            )
+            question = result.question
+            seen.append(Observation(found, result.row.right, question.answerable, question.off_topic))
+    return seen
+
+
+def calibrate(
+    runs: Sequence[Run],
+    recipe: Mapping[str, str],
+    *,
+    method: Method = "platt",
+    use: Sequence[str] = (),
+    answered: float | None = None,
+    related: float | None = None,
+) -> Calibration:
+    """A calibration fitted on all the questions of the runs, which may be of several indexes.
+
+    recipe: what was in use, for `load_calibration` to compare. use: names of signals; all there are (Platt), or the
+    reader's, else `dense` (isotonic), when empty. answered, related: thresholds, 0..1; chosen from the data when None.
+    Figures and thresholds come from probabilities of questions that the curve did not see (5-fold cross-validation
+    with a fixed seed). Raises `QuestionError` when the questions are too few or of one kind.
+    """
+    seen = [observation for run in runs for observation in observe(run)]
+    right = np.array([one.right for one in seen], np.bool_)
+    least = LEAST // 5
+    if len(seen) < LEAST or right.sum() < least or (~right).sum() < least:
+        raise QuestionError(
+            f"{len(seen)} questions had candidates, and the first quote answered {int(right.sum())} of them. At least "
+            f"{LEAST} are needed, with {least} where it answers and {least} where it doesn't: add questions."
+        )
+    names = _chosen(seen, method, use)
+    values = np.array([[one.found[name] for name in names] for one in seen], np.float64)
+
+    def fit(rows: NDArray[np.bool_]) -> Curve:
+        if method == "isotonic":
+            return fit_isotonic(names[0], values[rows, 0], right[rows])
+        return fit_platt(names, values[rows], right[rows])
+
+    unseen = _cross_validated(seen, right, fit)
+    answerable = np.array([one.answerable for one in seen], np.bool_)
+    off_topic = np.array([one.off_topic for one in seen], np.bool_)
+    if answered is None:
+        if answerable.all() or not answerable.any():
+            raise QuestionError(
+                f"All {len(seen)} questions are {'' if answerable.any() else 'not '}answerable, which leaves no way to "
+                "choose the threshold of `answered`. Add questions of the other kind, or set it with --answered P."
+            )
+        answered = best_threshold(unseen, answerable)
+    if related is None:
+        related = related_threshold(unseen, off_topic, answered)
+    if not 0 <= related <= answered <= 1:
+        raise QuestionError(
+            f"related is {related} and answered is {answered}; 0 <= related <= answered <= 1 was expected."
+        )
+    one = np.ones((1, len(seen)))
+
+    def area(negative: NDArray[np.bool_]) -> float | None:
+        found = float(auroc(unseen, answerable.astype(float), negative.astype(float), one)[0])
+        return None if np.isnan(found) else found
+
+    digest = hashlib.sha256("".join(run.sha256 for run in runs).encode()).hexdigest()
+    return Calibration(
+        curve=fit(np.ones(len(seen), np.bool_)),
+        answered=answered,
+        related=related,
+        recipe=dict(recipe),
+        data=Data(
+            sha256=runs[0].sha256 if len(runs) == 1 else digest,
+            files=tuple(PurePath(file).name for run in runs for file in run.files),
+            questions=len(seen),
+            answerable=int(answerable.sum()),
+            off_topic=int(off_topic.sum()),
+            right=int(right.sum()),
+        ),
+        measured=Measured(
+            folds=FOLDS,
+            ece=float(ece(unseen, right.astype(float), one)[0]),
+            auroc=area(~answerable),
+            auroc_offtopic=area(~answerable & off_topic),
+            auroc_ontopic=area(~answerable & ~off_topic),
+        ),
+    )
+
+
+def lines(found: Calibration) -> list[str]:
+    """What was fitted, for a terminal."""
+    data, measured = found.data, found.measured
+
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    return [
+        f"{type(found.curve).__name__} curve of {', '.join(found.curve.signals)}",
+        f"fitted on {data.questions:,} questions ({data.answerable:,} answerable, {data.off_topic:,} off-topic); "
+        f"the first quote answers {data.right:,}",
+        f"answered from {found.answered:.3f}, related from {found.related:.3f}",
+        f"on unseen questions ({measured.folds}-fold): ECE {measured.ece:.3f}, AUROC {shown(measured.auroc)} "
+        f"(off-topic {shown(measured.auroc_offtopic)}, on-topic {shown(measured.auroc_ontopic)})",
+    ]
+
+
+def best_threshold(scores: Floats, wanted: NDArray[np.bool_]) -> float:
+    """The least score to accept for the best mean of the share of wanted accepted and of unwanted refused.
+
+    Halfway between two neighbouring scores; of equally good ones the highest. Both kinds must be there.
+    """
+    levels = np.unique(scores)
+    cuts = np.concatenate([levels[:1], (levels[1:] + levels[:-1]) / 2])
+    accepted = scores[None, :] >= cuts[:, None]
+    balanced = accepted[:, wanted].mean(axis=1) + (~accepted)[:, ~wanted].mean(axis=1)
+    return float(cuts[len(cuts) - 1 - int(np.argmax(balanced[::-1]))])
+
+
+def related_threshold(scores: Floats, off_topic: NDArray[np.bool_], answered: float) -> float:
+    """The least score of `related`: the best one to keep off-topic questions apart from all others.
+
+    Where there are no off-topic questions to learn it from, or it would leave less than 5 % of all questions between
+    itself and `answered`: what 95 % of the other questions reach.
+    """
+    if off_topic.any() and not off_topic.all():
+        best = best_threshold(scores, ~off_topic)
+        if np.mean((scores >= best) & (scores < answered)) >= 1 - KEPT:
+            return best
+    others = scores if off_topic.all() else scores[~off_topic]
+    return min(answered, float(np.quantile(others, 1 - KEPT)))
+
+
+def _chosen(seen: Sequence[Observation], method: Method, use: Sequence[str]) -> tuple[str, ...]:
+    there = [name for name in SIGNALS if all(name in one.found for one in seen)]
+    absent = [name for name in use if name not in there]
+    if absent:
+        raise QuestionError(f"There is no signal {absent[0]!r} here. Signals: {', '.join(there)}.")
+    if method == "platt":
+        return tuple(use or there)
+    if len(use) > 1:
+        raise QuestionError(f"An isotonic curve takes one signal, found {', '.join(use)}.")
+    return (use[0] if use else "reader" if "reader" in there else "dense",)
+
+
+def _cross_validated(
+    seen: Sequence[Observation], right: NDArray[np.bool_], fit: Callable[[NDArray[np.bool_]], Curve]
+) -> Floats:
+    """(n,) the probability of each question by a curve that was fitted without its fold."""
+    fold = np.empty(len(seen), np.int64)
+    random = np.random.default_rng(SEED)
+    for label in (True, False):  # each fold gets its share of either label
+        members = random.permutation(np.flatnonzero(right == label))
+        fold[members] = np.arange(len(members)) % FOLDS
+    unseen = np.empty(len(seen))
+    for number in range(FOLDS):
+        curve = fit(fold != number)
+        for position in map(int, np.flatnonzero(fold == number)):
+            unseen[position] = curve.probability(seen[position].found)
+    return unseen

@@ -1,0 +1,191 @@
+"""Models that read a question and a passage together: does it answer, and with which sentence?
+
+Owns: the seam `Reader` and what stands behind it: qabot's own reader (ONNX, one pass scores every sentence of
+a window), and any sentence-transformers CrossEncoder. Refuses to know where windows come from and what the scores
+decide. Never loads torch unless a CrossEncoder is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qabot.errors import ModelError
+
+NO_READER = "none"
+READER_FILE = "reader.json"
+QUESTION_TOKENS = 40
+WINDOW_TOKENS = 144
+BATCH = 16
+QUESTION_PART = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Consecutive sentences to read together; `keep` is the position of the one that must be read."""
+
+    sentences: tuple[str, ...]
+    keep: int
+
+
+class Reader(Protocol):
+    """`read` gives, for each window, the log odds that each of its sentences answers (None: not read)."""
+
+    @property
+    def name(self) -> str:
+        """What the configuration calls it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when its scores may change."""
+        ...
+
+    def read(self, question: str, windows: Sequence[Window]) -> list[tuple[float | None, ...]]:
+        """One tuple a window, one value a sentence of it."""
+        ...
+
+
+def load_reader(name: str, threads: int = 0) -> Reader | None:
+    """The reader that the configuration names.
+
+    name: `none`; the path of a folder with an exported reader (`reader.json`); or a sentence-transformers
+    CrossEncoder by name or path. Raises `ModelError` when it can't be had.
+    """
+    if name == NO_READER:
+        return None
+    if (Path(name) / READER_FILE).is_file():
+        return OnnxReader(Path(name), threads)
+    return CrossEncoderReader(name)
+
+
+class OnnxReader:
+    """A reader exported by `training/export_onnx.py`.
+
+    The folder holds `reader.json` (`file`, its `sha256`, `sentences`: how many a window may have), the model and
+    `tokenizer.json`. Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
+    1.. sentence); outputs: `sentences` (batch, sentences) log odds and `passage` (batch,).
+    Raises `ModelError` when the folder is not one, or the model is not the file that `reader.json` names.
+    """
+
+    def __init__(self, folder: Path, threads: int = 0) -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        try:
+            about = json.loads((folder / READER_FILE).read_text(encoding="utf-8"))
+            raw = (folder / about["file"]).read_bytes()
+            found = hashlib.sha256(raw).hexdigest()
+            if found != about["sha256"]:
+                raise ModelError(
+                    f"{folder / about['file']} has sha256 {found}; {READER_FILE} says {about['sha256']}. Install it again."
+                )
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.log_severity_level = 3
+            self._session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except ModelError:
+            raise
+        except Exception as error:  # tokenizers and onnxruntime raise bare Exceptions
+            raise ModelError(
+                f"{folder} holds no usable reader ({str(error).splitlines()[0]}). Expected {READER_FILE}, the model that it "
+                f'names, and tokenizer.json; or set reader = "{NO_READER}".'
+            ) from error
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._sentences = int(about["sentences"])
+        empty = self._tokenizer.encode("", "").ids
+        # [CLS] [SEP] [SEP] for BERT; <s> </s> </s> </s> where texts are parted by two.
+        self._first, self._middle, self._last = empty[0], empty[1:-1], empty[-1]
+        self.name, self.fingerprint = str(folder), found[:32]
+
+    def read(self, question: str, windows: Sequence[Window]) -> list[tuple[float | None, ...]]:
+        """See `Reader`. Sentences that don't fit the model's window beside the one to keep are not read."""
+        asked = self._ids(question)[:QUESTION_TOKENS]
+        packed = [self._pack(asked, window) for window in windows]
+        order = sorted(range(len(packed)), key=lambda position: len(packed[position][0]))
+        results: list[tuple[float | None, ...]] = [()] * len(windows)
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            scores = self._run([packed[position][:2] for position in batch])
+            for row, position in enumerate(batch):
+                first, last = packed[position][2:]
+                read = tuple(float(score) for score in scores[row, : last - first + 1])
+                unread = len(windows[position].sentences) - 1 - last
+                results[position] = (*[None] * first, *read, *[None] * unread)
+        return results
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _pack(self, asked: list[int], window: Window) -> tuple[list[int], list[int], int, int]:
+        """Token ids, the part each belongs to, and the first and last sentence that fitted."""
+        pieces = [self._ids(" ".join(sentence.split())) for sentence in window.sentences]
+        room = WINDOW_TOKENS - len(asked) - 2 - len(self._middle)
+        first, last = 0, len(pieces) - 1
+        while first < last and (sum(map(len, pieces[first : last + 1])) > room or last - first >= self._sentences):
+            if last - window.keep >= window.keep - first:
+                last -= 1
+            else:
+                first += 1
+        ids = [self._first, *asked, *self._middle]
+        parts = [0, *[QUESTION_PART] * len(asked), *[0] * len(self._middle)]
+        for number, piece in enumerate(pieces[first : last + 1], 1):
+            kept = piece[:room] if first == last else piece
+            ids += kept
+            parts += [number] * len(kept)
+        return [*ids, self._last], [*parts, 0], first, last
+
+    def _run(self, rows: list[tuple[list[int], list[int]]]) -> NDArray[np.float32]:
+        length = max(len(ids) for ids, _ in rows)
+        feeds = {name: np.zeros((len(rows), length), np.int64) for name in ("ids", "mask", "parts")}
+        for row, (ids, parts) in enumerate(rows):
+            feeds["ids"][row, : len(ids)] = ids
+            feeds["parts"][row, : len(parts)] = parts
+            feeds["mask"][row, : len(ids)] = 1
+        scores: NDArray[np.float32] = self._session.run(["sentences"], feeds)[0]
+        return scores
+
+
+class CrossEncoderReader:
+    """Any sentence-transformers CrossEncoder with one score a pair; each sentence is read in its window.
+
+    Loads torch. Raises `ModelError` when the model can't be had or gives more than one score.
+    """
+
+    def __init__(self, name: str) -> None:
+        from sentence_transformers import CrossEncoder
+
+        try:
+            self._model: Any = CrossEncoder(name, device="cpu")
+        except Exception as error:  # hub, file and JSON errors share no base class
+            raise ModelError(
+                f"The reader {name!r} can't be loaded ({str(error).strip().splitlines()[0][:200]}). Expected a CrossEncoder of "
+                f'sentence-transformers by name (fetched from the Hugging Face hub once) or path, or "{NO_READER}".'
+            ) from error
+        if self._model.num_labels != 1:
+            raise ModelError(f"The reader {name!r} gives {self._model.num_labels} scores a pair; one was expected.")
+        self.name = name
+        digest = hashlib.sha256(name.encode())
+        for key, value in sorted(self._model.state_dict().items()):
+            digest.update(key.encode() + value.detach().float().contiguous().numpy().tobytes())
+        self.fingerprint = digest.hexdigest()[:32]
+
+    def read(self, question: str, windows: Sequence[Window]) -> list[tuple[float | None, ...]]:
+        """See `Reader`. The sentence to keep is read with its window; its neighbours are not."""
+        from torch.nn import Identity
+
+        pairs = [(question, " ".join(window.sentences)) for window in windows]
+        scores = self._model.predict(pairs, activation_fn=Identity(), show_progress_bar=False) if pairs else []
+        return [
+            tuple(float(score) if position == window.keep else None for position in range(len(window.sentences)))
+            for window, score in zip(windows, scores, strict=True)
+        ]

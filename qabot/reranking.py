@@ -1,0 +1,89 @@
+"""Candidates read by a reader, and ranked again.
+
+Owns: the windows that are read and how a reader's word is weighed against the retriever's. Refuses to know how
+either came to its score.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from qabot.index import Index, StoredPassage
+from qabot.reader import Reader, Window
+from qabot.retrieval import Candidate
+
+WINDOWS = 24
+"""How many windows are read for a question."""
+WINDOW_WORDS = 80
+NEIGHBOURS = 12
+RETRIEVAL_WEIGHT = 5.0
+"""What the retriever's score counts beside a reader's log odds."""
+
+
+def rerank(index: Index, reader: Reader, question: str, candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates best first by log odds + `RETRIEVAL_WEIGHT` x retrieval score; those not read come last."""
+    places: list[list[StoredPassage]] = []
+    windows: list[Window] = []
+    covered: set[int] = set()
+    for candidate in candidates:
+        if len(windows) == WINDOWS:
+            break
+        if candidate.stored.id in covered:
+            continue
+        around, keep = reading_window(index, candidate.stored)
+        covered |= {stored.id for stored in around}
+        first = around[0].passage.start
+        text = index.text(candidate.stored.document, first, around[-1].passage.end)
+        sentences = tuple(text[s.passage.start - first : s.passage.end - first] for s in around)
+        places.append(around)
+        windows.append(Window(sentences, keep))
+    odds: dict[int, float] = {}
+    for around, scores in zip(places, reader.read(question, windows), strict=True):
+        for stored, score in zip(around, scores, strict=True):
+            if score is not None:
+                odds[stored.id] = max(odds.get(stored.id, score), score)
+    read = [replace(c, reader=odds[c.stored.id]) for c in candidates if c.stored.id in odds]
+    unread = [c for c in candidates if c.stored.id not in odds]
+    return [*sorted(read, key=lambda c: (-(c.reader or 0.0) - RETRIEVAL_WEIGHT * c.score, c.stored.id)), *unread]
+
+
+def probability(candidate: Candidate) -> float | None:
+    """The reader's probability, 0..1, that the candidate's sentence answers; None when it wasn't read."""
+    return None if candidate.reader is None else 1 / (1 + math.exp(-max(min(candidate.reader, 30.0), -30.0)))
+
+
+def shown_score(candidate: Candidate) -> float:
+    """What ranks the candidate, squeezed into 0..1: to compare the quotes of one answer, no probability."""
+    if candidate.reader is None:
+        return max(candidate.score, 0.0) / (1 + max(candidate.score, 0.0))
+    return 1 / (1 + math.exp(-max(min(candidate.reader + RETRIEVAL_WEIGHT * candidate.score, 30.0), -30.0)))
+
+
+def reading_window(index: Index, centre: StoredPassage) -> tuple[list[StoredPassage], int]:
+    """The sentences around a candidate, within `WINDOW_WORDS`, and its position among them.
+
+    Grows by turns to both sides; leaves the block only where fewer than half of the words are used (headings,
+    list items).
+    """
+    around = index.neighbours(centre.document, centre.id - NEIGHBOURS, centre.id + NEIGHBOURS)
+    here = next(position for position, stored in enumerate(around) if stored.id == centre.id)
+    offset = around[0].passage.start
+    text = index.text(centre.document, offset, around[-1].passage.end)
+    counts = [len(text[s.passage.start - offset : s.passage.end - offset].split()) for s in around]
+    first = last = here
+    used = counts[here]
+    open_sides = {"before", "after"}
+    side = "after"
+    while open_sides:
+        side = "before" if side == "after" else "after"
+        if side not in open_sides:
+            continue
+        position = first - 1 if side == "before" else last + 1
+        inside = 0 <= position < len(around) and used + counts[position] <= WINDOW_WORDS
+        if not inside or (around[position].block != centre.block and used * 2 > WINDOW_WORDS):
+            open_sides.discard(side)
+            continue
+        used += counts[position]
+        first, last = min(first, position), max(last, position)
+    return around[first : last + 1], here - first
