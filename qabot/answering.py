@@ -78,7 +78,8 @@ class Answerer(Library):
         if self._reader:
             with _timed(timings, "read"):
                 candidates = rerank(index, self._reader, question, candidates)
-        confidence, outcome = judge(self._calibrations[str(recipe["encoder"])], candidates)
+        calibration = self._calibrations[str(recipe["encoder"])]
+        confidence, outcome = judge(calibration, candidates)
         with _timed(timings, "quote"):
             ranking = [Ranked(candidate.stored, shown_score(candidate)) for candidate in candidates[:CANDIDATES]]
             count = quotes or self.settings.quotes
@@ -91,6 +92,7 @@ class Answerer(Library):
             confidence=confidence,
             quotes=shown,
             gone=gone,
+            thresholds={"answered": calibration.answered, "related": calibration.related},
             timings_ms=timings,
             trace=_trace(index, candidates[:CANDIDATES]) if explain else (),
         )

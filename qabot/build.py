@@ -23,7 +23,7 @@ import numpy as np
 
 from qabot.documents import Folder, LeftOut, Listing, is_markdown
 from qabot.embedding import Encoder
-from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMissing
+from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMismatch, IndexMissing
 from qabot.index import INDICES, LOCK, SCHEMA, Index, StoredPassage, commit, passage_row, remove_leftovers
 from qabot.lexical import LEXICAL_VERSION, LexicalEntry, words, write_lexical
 from qabot.passages import PASSAGES_VERSION, cut_passages, model_text
@@ -115,12 +115,13 @@ def build_index(
     target.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(target / LOCK)
     try:
-        lock.acquire(timeout=0)
+        # `with lock` would acquire it once more, and leave it held for as long as an error is looked at.
+        held = lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise IndexBusy(
             f"Another process is building the index in {target}. Wait until it has finished, then run `qabot index` again."
         ) from error
-    with lock:
+    with held:
         previous = None if rebuild else _previous(target)
         if not rebuild:
             # A rebuild trusts nothing here, but until it commits, what is here goes on serving.
@@ -172,7 +173,7 @@ def _build(
 def _previous(target: Path) -> Index | None:
     try:
         return Index(target)
-    except IndexMissing:
+    except (IndexMissing, IndexMismatch):
         return None
     except IndexDamaged as error:
         raise IndexDamaged(f"The previous index can't be used. {error}") from error

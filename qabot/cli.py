@@ -141,7 +141,7 @@ def ask(
     import json
 
     from qabot.answering import Answerer
-    from qabot.render import answer_json, print_answer
+    from qabot.render import answer_json, print_answer, print_trace
 
     if question is not None and flags["batch"]:
         raise click.UsageError("--batch reads its questions from a file; leave the QUESTION out.")
@@ -167,6 +167,9 @@ def ask(
         click.echo(json.dumps(answer_json(answer), ensure_ascii=False, indent=2 if console.is_terminal else None))
     else:
         print_answer(console, answer, settings.documents)
+        if flags["explain"]:
+            console.print()
+            print_trace(console, answer)
     sys.exit(EXIT_ANSWERED if answer.answered else EXIT_NOTHING)
 
 

@@ -33,14 +33,16 @@ from numpy.typing import NDArray
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from qabot.errors import IndexDamaged, IndexMissing
+from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing
 from qabot.lexical import Lexical
 from qabot.passages import Passage
 from qabot.types import Source, Span
 
-FORMAT = 1
+FORMAT = 2
+"""To be raised whenever the files of a snapshot are laid out differently."""
 MANIFEST = "manifest.json"
 LOCK = "lock"
+PARTS = ("text", "vectors", "lexical")
 SHORTEST_MISSPELT, LONG_WORD = 4, 8
 OPEN_TRIES = 5
 """A reader may see a manifest whose files the next build has just removed; it then looks again."""
@@ -126,8 +128,8 @@ class StoredPassage:
 class Index:
     """One snapshot, open for reading; safe to use from several threads.
 
-    Raises `IndexMissing` when `folder` holds no manifest, `IndexDamaged` when the files aren't those that the
-    manifest names.
+    Raises `IndexMissing` when `folder` holds no manifest, `IndexMismatch` when it was written in another format,
+    `IndexDamaged` when the files aren't those that the manifest names.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -441,12 +443,19 @@ def _read_manifest(folder: Path) -> bytes:
 def _parse_manifest(folder: Path, raw: bytes) -> Manifest:
     try:
         value = json.loads(raw)
-        if value.pop("format") != FORMAT:
-            raise IndexDamaged(
-                f"{folder / MANIFEST} was written by another version of qabot. Run `qabot index --rebuild`."
+        found = value.pop("format")
+        if found != FORMAT:
+            raise IndexMismatch(
+                f"The index in {folder} has format {found!r}; this version of qabot reads {FORMAT}. Run `qabot index`."
             )
         files = {part: (file["name"], file["sha256"], file["bytes"]) for part, file in value.pop("files").items()}
-        return Manifest(files=files, **value)
+        manifest = Manifest(files=files, **value)
+        counts = (manifest.documents, manifest.passages, manifest.vectors, manifest.dimension)
+        if set(files) != set(PARTS) or any(Path(name).name != name for name, _, _ in files.values()):
+            raise ValueError(f"files are {files}; expected one each of {', '.join(PARTS)}, in the same folder")
+        if not all(isinstance(count, int) for count in counts) or not {"model", "encoder"} <= set(manifest.recipe):
+            raise ValueError(f"counts are {counts} and the recipe is {manifest.recipe}")
+        return manifest
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IndexDamaged(
             f"{folder / MANIFEST} is not a manifest of qabot ({error}). Run `qabot index --rebuild`."

@@ -19,6 +19,7 @@ import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -78,11 +79,13 @@ def asked_words(question: str) -> list[str]:
 
 def pieces(found: Iterable[str]) -> list[str]:
     """The 4-letter pieces of words, their borders marked: `cats` gives `_cat`, `cats`, `ats_`."""
-    result = []
-    for word in found:
-        marked = f"_{word}_"
-        result += [marked[start : start + PIECE] for start in range(max(1, len(marked) - PIECE + 1))]
-    return result
+    return [piece for word in found for piece in _pieces_of(word)]
+
+
+@lru_cache(maxsize=100_000)
+def _pieces_of(word: str) -> tuple[str, ...]:
+    marked = f"_{word}_"
+    return tuple(marked[start : start + PIECE] for start in range(max(1, len(marked) - PIECE + 1)))
 
 
 def write_lexical(folder: Path, entries: Iterable[LexicalEntry]) -> None:

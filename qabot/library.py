@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 
 from qabot.config import Settings
 from qabot.documents import Folder, file_digest
-from qabot.errors import DocumentError, UnknownReference
+from qabot.errors import DocumentError, IndexMismatch, UnknownReference
 from qabot.index import Index, Manifest, StoredDocument, manifest_stamp
+from qabot.lexical import LEXICAL_VERSION
+from qabot.passages import PASSAGES_VERSION
 from qabot.quoting import make_quote, widen
 from qabot.types import Quote, Span, State
 
@@ -43,7 +45,7 @@ class Status:
 class Library:
     """The index and the documents that `settings` name.
 
-    Opens the index at once: raises `IndexMissing` or `IndexDamaged` when it can't.
+    Opens the index at once: raises `IndexMissing`, `IndexDamaged` or `IndexMismatch` when it can't.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -141,7 +143,13 @@ class Library:
         )
 
     def _open(self) -> Index:
-        return Index(self.settings.index)
+        index = Index(self.settings.index)
+        rules = {"passages": PASSAGES_VERSION, "lexical": LEXICAL_VERSION}
+        if any(index.manifest.recipe.get(key) != version for key, version in rules.items()):
+            raise IndexMismatch(
+                f"The index in {self.settings.index} was built by another version of qabot. Run `qabot index`."
+            )
+        return index
 
     def _quote(self, index: Index, stored: StoredDocument, span: Span) -> Quote:
         length = index.length(stored.id)

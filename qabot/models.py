@@ -1,6 +1,7 @@
-"""Which exported model belongs to a name or an index, and exporting it when there is none yet.
+"""Which embedding model belongs to a name or an index.
 
-Owns: the cache of exports. Refuses to load torch unless something really has to be exported.
+Owns: the model that comes with qabot, and the cache of exports of all others. Refuses to load torch unless
+something really has to be exported.
 """
 
 from __future__ import annotations
@@ -16,12 +17,22 @@ from qabot.errors import ModelError
 Tell = Callable[[str], None]
 """Told, in a sentence, of anything that takes long."""
 
+OWN_MODEL = "qabot-minilm"
+OWN_FOLDER = Path(__file__).parent / "data" / "encoder"
+"""all-MiniLM-L6-v2, trained on questions as people ask them, as int8 ONNX; training/ makes it."""
 
-def encoder_for_name(name: str, *, threads: int = 0, tell: Tell = lambda sentence: None) -> OnnxEncoder:
-    """The encoder of a configured model, exported on first use.
+
+def silent(sentence: str) -> None:
+    """Tells nobody."""
+
+
+def encoder_for_name(name: str, *, threads: int = 0, tell: Tell = silent) -> OnnxEncoder:
+    """The encoder of a configured model; any but qabot's own is exported on first use.
 
     Raises `ModelError` when the model can't be had.
     """
+    if name == OWN_MODEL:
+        return OnnxEncoder(OWN_FOLDER, threads)
     from qabot.export import export_encoder, model_folder
 
     folder = model_folder(name)
@@ -37,22 +48,20 @@ def encoder_for_name(name: str, *, threads: int = 0, tell: Tell = lambda sentenc
     return OnnxEncoder(target, threads)
 
 
-def encoder_for_index(
-    recipe: dict[str, object], *, threads: int = 0, tell: Tell = lambda sentence: None
-) -> OnnxEncoder:
+def encoder_for_index(recipe: dict[str, object], *, threads: int = 0, tell: Tell = silent) -> OnnxEncoder:
     """The encoder that an index was built with, found by its fingerprint alone.
 
     Exports it again when the cache was cleared. Raises `ModelError` when the model of that name is another one
     by now.
     """
     target = model_cache() / str(recipe["encoder"])
-    if (target / ENCODER_FILE).is_file():
+    if recipe["model"] != OWN_MODEL and (target / ENCODER_FILE).is_file():
         return OnnxEncoder(target, threads)
     encoder = encoder_for_name(str(recipe["model"]), threads=threads, tell=tell)
     if encoder.facts.fingerprint != recipe["encoder"]:
         raise ModelError(
-            f"The index was built with the model {recipe['model']} of fingerprint {recipe['encoder']}, but the model of that name "
-            f"has {encoder.facts.fingerprint} now. Run `qabot index`."
+            f"The index was built with the model {recipe['model']} of fingerprint {recipe['encoder']}, but the model "
+            f"of that name has {encoder.facts.fingerprint} now. Run `qabot index`."
         )
     return encoder
 

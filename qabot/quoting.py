@@ -73,11 +73,13 @@ def make_quote(index: Index, document: int, span: Span, highlights: Sequence[Spa
     text = index.text(document, span.start, span.end)
     inside = index.passages_of(document, span.start, span.end)
     heading, line = None, 1
-    if inside:
+    if not inside:
+        line += _line_breaks(index, document, 0, span.start)
+    else:
         first = inside[0].passage
-        # The span may begin inside its first sentence, below the line where that begins.
-        lead = index.text(document, first.start, max(span.start, first.start))
-        line = first.line + len(NEWLINE.findall(lead))
+        # The span may begin inside its first sentence or in the blank lines before it.
+        line = first.line + _line_breaks(index, document, first.start, span.start)
+        line -= _line_breaks(index, document, span.start, first.start)
         if first.heading:
             heading = " ".join(index.text(document, first.heading.start, first.heading.end).split())
     place = Place(
@@ -87,10 +89,18 @@ def make_quote(index: Index, document: int, span: Span, highlights: Sequence[Spa
         start=span.start,
         end=span.end,
         line_start=line,
-        line_end=line + len(NEWLINE.findall(text)),
+        line_end=line + _line_breaks(index, document, span.start, span.end),
         heading=heading,
     )
     return Quote(place, text, tuple(highlights), score)
+
+
+def _line_breaks(index: Index, document: int, start: int, end: int) -> int:
+    """How many lines end in `[start, end)`; one code point more is looked at, for "\r\n" is one line ending."""
+    if start >= end:
+        return 0
+    text = index.text(document, start, end + 1)
+    return sum(match.end() <= end - start for match in NEWLINE.finditer(text))
 
 
 def widen(index: Index, document: int, span: Span, sentences: int) -> Span:

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from qabot.errors import ModelError
 
 NO_READER = "none"
+OWN_READER = "qabot-reader"
+OWN_FOLDER = Path(__file__).parent / "data" / "reader"
+"""A small reader made for verbatim answers and refusals, as int8 ONNX; training/ makes it."""
 READER_FILE = "reader.json"
 QUESTION_TOKENS = 40
 WINDOW_TOKENS = 144
@@ -56,11 +59,13 @@ class Reader(Protocol):
 def load_reader(name: str, threads: int = 0) -> Reader | None:
     """The reader that the configuration names.
 
-    name: `none`; the path of a folder with an exported reader (`reader.json`); or a sentence-transformers
+    name: `none`; `qabot-reader`, which comes with qabot; the path of a folder with an exported reader (`reader.json`); or a sentence-transformers
     CrossEncoder by name or path. Raises `ModelError` when it can't be had.
     """
     if name == NO_READER:
         return None
+    if name == OWN_READER:
+        return OnnxReader(OWN_FOLDER, threads)
     if (Path(name) / READER_FILE).is_file():
         return OnnxReader(Path(name), threads)
     return CrossEncoderReader(name)
@@ -69,8 +74,8 @@ def load_reader(name: str, threads: int = 0) -> Reader | None:
 class OnnxReader:
     """A reader exported by `training/export_onnx.py`.
 
-    The folder holds `reader.json` (`file`, its `sha256`, `sentences`: how many a window may have), the model and
-    `tokenizer.json`. Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
+    The folder holds the model and `reader.json`: `name`, `file`, its `sha256`, `tokenizer` (a path from the folder) and
+    `sentences` (how many a window may have). Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
     1.. sentence); outputs: `sentences` (batch, sentences) log odds and `passage` (batch,).
     Raises `ModelError` when the folder is not one, or the model is not the file that `reader.json` names.
     """
@@ -91,13 +96,13 @@ class OnnxReader:
             options.intra_op_num_threads = threads
             options.log_severity_level = 3
             self._session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer = Tokenizer.from_file(str(folder / about["tokenizer"]))
         except ModelError:
             raise
         except Exception as error:  # tokenizers and onnxruntime raise bare Exceptions
             raise ModelError(
-                f"{folder} holds no usable reader ({str(error).splitlines()[0]}). Expected {READER_FILE}, the model that it "
-                f'names, and tokenizer.json; or set reader = "{NO_READER}".'
+                f"{folder} holds no usable reader ({str(error).splitlines()[0]}). Expected {READER_FILE} and the files "
+                f'that it names; or set reader = "{NO_READER}".'
             ) from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -105,7 +110,7 @@ class OnnxReader:
         empty = self._tokenizer.encode("", "").ids
         # [CLS] [SEP] [SEP] for BERT; <s> </s> </s> </s> where texts are parted by two.
         self._first, self._middle, self._last = empty[0], empty[1:-1], empty[-1]
-        self.name, self.fingerprint = str(folder), found[:32]
+        self.name, self.fingerprint = str(about["name"]), found[:32]
 
     def read(self, question: str, windows: Sequence[Window]) -> list[tuple[float | None, ...]]:
         """See `Reader`. Sentences that don't fit the model's window beside the one to keep are not read."""

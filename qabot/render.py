@@ -30,6 +30,7 @@ def answer_json(answer: Answer, identifier: str | None = None) -> dict[str, Any]
         "answered": answer.answered,
         "outcome": answer.outcome,
         "confidence": round(answer.confidence, 4),
+        "thresholds": {outcome: round(least, 4) for outcome, least in answer.thresholds.items()},
         "note": answer.note,
         "quotes": [quote_json(quote) for quote in answer.quotes],
         "gone": list(answer.gone),
@@ -84,13 +85,37 @@ def print_answer(console: Console, answer: Answer, root: Path) -> None:
     for number, quote in enumerate(quotes, 1):
         if number > 1 or sentence:
             console.print()
-        print_quote(console, quote, root, number if len(quotes) > 1 else None)
+        print_quote(console, quote, root, number if len(quotes) > 1 else None, answers=answer.answered)
     for path in answer.gone:
         _print(console, Text(phrases.GONE.format(path=printable(path)), style="yellow"))
 
 
-def print_quote(console: Console, quote: Quote, root: Path, number: int | None = None) -> None:
-    """Print a quote with its source: title, place, then the text with the answer in bold."""
+def print_trace(console: Console, answer: Answer, count: int = 30) -> None:
+    """Print the first candidates with the score of each stage, and what decided the outcome."""
+    if not answer.trace:
+        _print(console, Text("Nothing was searched for."))
+        return
+    _print(console, Text(" dense lexical fused reader  sentence", style="bold"))
+    for trace in answer.trace[:count]:
+        reader = "     -" if trace.reader is None else f"{trace.reader:6.3f}"
+        start = " ".join(printable(trace.text).split())
+        line = f"{trace.dense:6.3f} {trace.lexical:7.3f} {trace.fused:5.2f} {reader}  {trace.reference}  {start}"
+        if console.is_terminal:
+            console.print(Text(line), overflow="ellipsis", no_wrap=True)
+        else:
+            _print(console, Text(line))
+    answered, related = answer.thresholds["answered"], answer.thresholds["related"]
+    _print(
+        console,
+        Text(
+            f"confidence {answer.confidence:.3f}: answered from {answered:.3f}, related from {related:.3f}; so {answer.outcome}"
+        ),
+    )
+    _print(console, Text(", ".join(f"{stage} {spent:.1f} ms" for stage, spent in answer.timings_ms.items())))
+
+
+def print_quote(console: Console, quote: Quote, root: Path, number: int | None = None, *, answers: bool = True) -> None:
+    """Print a quote with its source: title, place, then the text with the answer in bold (only bold unless `answers`)."""
     place = quote.place
     link = place.source.url or (root / place.path).resolve().as_uri()
     head = Text(f"{number}. " if number else "", style="bold cyan")
@@ -99,7 +124,7 @@ def print_quote(console: Console, quote: Quote, root: Path, number: int | None =
     _print(console, Text(place_line(place), style="dim"))
     if quote.state != "current":
         _print(console, Text(phrases.STATES[quote.state], style="yellow"))
-    _print(console, highlighted(quote), indent=2)
+    _print(console, highlighted(quote, "bold green" if answers else "bold"), indent=2)
     if quote.also:
         places = ", ".join(f"{printable(other.path)}:{other.line_start}" for other in quote.also)
         _print(console, Text(phrases.ALSO.format(places=places), style="dim"))
@@ -122,13 +147,13 @@ def place_line(place: Place) -> str:
     return printable(" · ".join(fact for fact in facts if fact))
 
 
-def highlighted(quote: Quote) -> Text:
-    """The quote's text with its highlights in bold, ready for a terminal."""
+def highlighted(quote: Quote, style: str) -> Text:
+    """The quote's text with its highlights in `style`, ready for a terminal."""
     text = Text()
     position = quote.place.start
     for span in (*quote.highlights, Span(quote.place.end, quote.place.end)):
         text.append(printable(quote.text[position - quote.place.start : span.start - quote.place.start]))
-        text.append(printable(quote.text[span.start - quote.place.start : span.end - quote.place.start]), "bold green")
+        text.append(printable(quote.text[span.start - quote.place.start : span.end - quote.place.start]), style)
         position = span.end
     return text
 

@@ -18,9 +18,9 @@ RETRIEVAL_VERSION = 1
 """Part of a calibration's recipe: to be raised whenever the scores below change."""
 SCALES = 3
 """Sentence, window and block count the same in the dense score."""
-LEXICAL_WEIGHT = 6.0
-"""Weight of the words, multiplied by the share of the question that the best block has: where a question was put
-in the documents' words they decide, and where it was put in other words they keep out of the way."""
+LEXICAL_WEIGHT = 20.0
+"""Weight of the words, multiplied by the square of the share of the question that the best block has: where a
+question was put in the documents' words they decide, and where it was put in other words they keep out of the way."""
 FURNITURE_PENALTY = 0.1
 FRAGMENT_PENALTY = 0.08
 """What titles, captions and buttons lose: their few words are close to any question on the subject."""
@@ -59,7 +59,7 @@ def retrieve(index: Index, encoder: Encoder, question: str, documents: Sequence[
     found = {stored.id: stored for stored in (*index.passages_at(rows), *index.passages_in(list(blocks)))}
     allowed = None if documents is None else set(documents)
     passages = [found[number] for number in sorted(found) if allowed is None or found[number].document in allowed]
-    weight = LEXICAL_WEIGHT * max(blocks.values(), default=0.0)
+    weight = LEXICAL_WEIGHT * max(blocks.values(), default=0.0) ** 2
     candidates = []
     for stored, dense in zip(passages, dense_scores(index, vector, passages), strict=True):
         lexical = blocks.get(stored.block, 0.0)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from qabot.answering import Answerer
 from qabot.errors import QabotError
-from qabot.render import print_answer, print_quote
+from qabot.render import print_answer, print_quote, print_trace
 from qabot.types import Answer
 
 COMMANDS = """Ask a question, or:
@@ -77,6 +77,9 @@ class Session:
             self._wanted = self._answerer.settings.quotes
             self._last = self._answerer.ask(line, scope=scope, per_document=per_document, explain=explain)
             print_answer(self._console, self._last, self._answerer.settings.documents)
+            if explain:
+                self._console.print()
+                print_trace(self._console, self._last)
 
     def _more(self, scope: tuple[str, ...], per_document: bool) -> None:
         if self._last is None or not self._last.quotes:

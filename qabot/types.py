@@ -157,7 +157,7 @@ class Answer:
     confidence: calibrated probability, 0..1, that the first quote answers. quotes: best first; unless
     `answered`, they are only the closest passages. note: identifier of a fixed phrase (`qabot.phrases`) that
     explains an outcome without quotes. scope: the documents or folders asked for, as they were given. gone: paths whose quotes were withheld, their files having been removed
-    since indexing. model, index: what answered. timings_ms: stage -> milliseconds.
+    since indexing. thresholds: the least confidence of each outcome. model, index: what answered. timings_ms: stage -> milliseconds.
     """
 
     question: str
@@ -169,6 +169,7 @@ class Answer:
     note: str | None = None
     scope: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    thresholds: dict[str, float] = field(default_factory=dict)
     timings_ms: dict[str, float] = field(default_factory=dict)
     trace: tuple[Trace, ...] = ()
 
