@@ -99,7 +99,7 @@ def print_trace(console: Console, answer: Answer, count: int = 30) -> None:
     for trace in answer.trace[:count]:
         reader = "     -" if trace.reader is None else f"{trace.reader:6.3f}"
         start = " ".join(printable(trace.text).split())
-        line = f"{trace.dense:6.3f} {trace.lexical:7.3f} {trace.fused:5.2f} {reader}  {trace.reference}  {start}"
+        line = f"{trace.dense:6.3f} {trace.lexical:7.3f} {trace.fused:5.2f} {reader}  {printable(trace.reference)}  {start}"
         if console.is_terminal:
             console.print(Text(line), overflow="ellipsis", no_wrap=True)
         else:
@@ -117,7 +117,9 @@ def print_trace(console: Console, answer: Answer, count: int = 30) -> None:
 def print_quote(console: Console, quote: Quote, root: Path, number: int | None = None, *, answers: bool = True) -> None:
     """Print a quote with its source: title, place, then the text with the answer in bold (only bold unless `answers`)."""
     place = quote.place
-    link = place.source.url or (root / place.path).resolve().as_uri()
+    # Front matter gives the address: an escape sequence in it would reach the terminal.
+    url = place.source.url if place.source.url and place.source.url.isprintable() else None
+    link = url or (root / place.path).resolve().as_uri()
     head = Text(f"{number}. " if number else "", style="bold cyan")
     head.append(printable(place.source.title), Style(bold=True, color="cyan", link=link))
     _print(console, head)

@@ -1,0 +1,179 @@
+"""Readers: what goes into the model, what comes back, and how candidates are ranked by it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from support import build_files
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from qabot.errors import ModelError
+from qabot.index import Index
+from qabot.reader import NO_READER, OnnxReader, Reader, Window, load_reader
+from qabot.reranking import WINDOW_WORDS, probability, reading_window, rerank, shown_score
+from qabot.retrieval import Candidate
+
+WORDS = {
+    word: number
+    for number, word in enumerate(("[PAD]", "[CLS]", "[SEP]", "[UNK]", "who", "came", "ann", "bob", "left"))
+}
+SENTENCES = 4
+
+
+def summing_model() -> bytes:
+    """sentences[b, s] = sum of the ids whose part is s + 1: an answer that one can compute by hand."""
+    shape = ["batch", "length"]
+    numbers = numpy_helper.from_array(np.arange(1, SENTENCES + 1).reshape(1, SENTENCES, 1), "numbers")
+    axis = numpy_helper.from_array(np.array([1]), "axis")
+    last = numpy_helper.from_array(np.array([2]), "last")
+    nodes = [
+        helper.make_node("Unsqueeze", ["parts", "axis"], ["wide_parts"]),
+        helper.make_node("Unsqueeze", ["ids", "axis"], ["wide_ids"]),
+        helper.make_node("Unsqueeze", ["mask", "axis"], ["wide_mask"]),
+        helper.make_node("Equal", ["wide_parts", "numbers"], ["member"]),
+        helper.make_node("Cast", ["member"], ["inside"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["inside", "wide_ids"], ["kept"]),
+        helper.make_node("Mul", ["kept", "wide_mask"], ["seen"]),
+        helper.make_node("ReduceSum", ["seen", "last"], ["sums"], keepdims=0),
+        helper.make_node("Cast", ["sums"], ["sentences"], to=TensorProto.FLOAT),
+    ]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name in ("ids", "mask", "parts")]
+    output = helper.make_tensor_value_info("sentences", TensorProto.FLOAT, ["batch", SENTENCES])
+    graph = helper.make_graph(nodes, "summing", inputs, [output], [numbers, axis, last])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tokenizer = Tokenizer(models.WordLevel(WORDS, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    model = summing_model()
+    (tmp_path / "reader.onnx").write_bytes(model)
+    about = {
+        "name": "summing",
+        "file": "reader.onnx",
+        "sha256": hashlib.sha256(model).hexdigest(),
+        "tokenizer": "tokenizer.json",
+        "sentences": SENTENCES,
+    }
+    (tmp_path / "reader.json").write_text(json.dumps(about), encoding="utf-8")
+    return tmp_path
+
+
+def summed(sentence: str) -> float:
+    return float(sum(WORDS.get(word, WORDS["[UNK]"]) for word in sentence.split()))
+
+
+def test_each_sentence_gets_the_score_of_its_own_tokens(folder: Path) -> None:
+    reader = OnnxReader(folder)
+    assert (reader.name, len(reader.fingerprint)) == ("summing", 32)
+    windows = [Window(("ann came", "bob left", "who"), 1), Window(("left",), 0), Window(("ann", "bob \n came"), 0)]
+    assert reader.read("who left", windows) == [tuple(map(summed, window.sentences)) for window in windows]
+    assert reader.read("who left", []) == []
+
+
+def test_what_does_not_fit_is_not_read_and_the_kept_sentence_always_is(folder: Path) -> None:
+    reader = OnnxReader(folder)
+    many = Window(("ann", "bob", "came", "left", "who", "ann"), 4)
+    assert reader.read("who", [many]) == [(None, None, *map(summed, ("came", "left", "who", "ann")))]
+    long = Window(("ann " * 100, "bob " * 60, "left"), 1)
+    assert reader.read("who", [long]) == [(None, summed("bob " * 60), None)]
+    huge = reader.read("who", [Window(("ann " * 500,), 0)])[0][0]
+    assert huge is not None
+    assert huge < summed("ann " * 144)
+
+
+def test_a_changed_model_is_refused(folder: Path) -> None:
+    (folder / "reader.onnx").write_bytes(summing_model() + b" ")
+    with pytest.raises(ModelError, match=r"has sha256 .*; reader\.json says"):
+        OnnxReader(folder)
+
+
+@pytest.mark.parametrize("missing", ["reader.onnx", "tokenizer.json"])
+def test_an_incomplete_folder_is_refused(folder: Path, missing: str) -> None:
+    (folder / missing).unlink()
+    with pytest.raises(ModelError, match='set reader = "none"'):
+        load_reader(str(folder))
+
+
+def test_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_reader(NO_READER) is None
+    found = load_reader(str(folder))
+    assert found is not None
+    assert found.name == "summing"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="The reader 'no/such-model' can't be loaded"):
+        load_reader("no/such-model")
+
+
+class Fixed:
+    """Log odds by what a sentence contains; remembers the windows."""
+
+    name = fingerprint = "fixed"
+
+    def __init__(self, odds: dict[str, float]) -> None:
+        self.odds = odds
+        self.windows: list[Window] = []
+
+    def read(self, question: str, windows: Sequence[Window]) -> list[tuple[float | None, ...]]:
+        self.windows += windows
+        found = [
+            tuple(max((v for k, v in self.odds.items() if k in s), default=-9.0) for s in w.sentences) for w in windows
+        ]
+        return list(found)
+
+
+TEXT = "\n\n".join(f"Topic {n} begins here. The answer {n} stands there. And {n} ends." for n in range(40))
+
+
+def candidates_of(index: Index) -> list[Candidate]:
+    passages = index.neighbours(0, 0, index.manifest.passages)
+    return [Candidate(stored, 0.5, 0.0, 1.0 - stored.id / 1000) for stored in passages]
+
+
+def test_reading_reorders_what_was_read_and_keeps_the_rest_behind(tmp_path: Path) -> None:
+    index = build_files(tmp_path, {"a.txt": TEXT})
+    reader: Reader = Fixed({"answer 7": 4.0})
+    ranked = rerank(index, reader, "?", candidates_of(index))
+    best = ranked[0]
+    assert index.text(0, best.stored.passage.start, best.stored.passage.end) == "The answer 7 stands there."
+    assert best.reader == 4.0
+    assert probability(best) == pytest.approx(1 / (1 + np.exp(-4)))
+    assert len(ranked) == index.manifest.passages
+    assert {c.stored.id for c in ranked} == {c.stored.id for c in candidates_of(index)}
+    read = [c.reader is not None for c in ranked]
+    assert read == sorted(read, reverse=True)
+    unread = [c for c in ranked if c.reader is None]
+    assert unread == sorted(unread, key=lambda c: c.stored.id)
+    assert all(0 < shown_score(a) < 1 for a in ranked)
+    scores = [shown_score(c) for c in ranked if c.reader is not None]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_windows_are_whole_sentences_within_the_budget_and_read_once(tmp_path: Path) -> None:
+    index = build_files(tmp_path, {"a.txt": TEXT, "b.txt": "word " * 300 + "."})
+    for document in (0, 1):
+        for stored in index.neighbours(document, 0, index.manifest.passages):
+            around, keep = reading_window(index, stored)
+            assert around[keep] == stored
+            ids = [other.id for other in around]
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
+            size = len(index.text(document, around[0].passage.start, around[-1].passage.end).split())
+            assert len(around) == 1 or size <= WINDOW_WORDS
+    reader = Fixed({})
+    rerank(index, reader, "?", candidates_of(index))
+    kept = [window.sentences[window.keep] for window in reader.windows]
+    assert len(kept) == len(set(kept))
