@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from qabot import smalltalk
 from qabot.calibration import Calibration
 from qabot.config import Settings
 from qabot.embedding import Encoder
 from qabot.errors import IndexMismatch
 from qabot.index import Index, StoredDocument
+from qabot.lexical import words
 from qabot.library import Library
 from qabot.models import Tell, encoder_for_index
 from qabot.phrases import QUESTION_LIMIT
@@ -25,6 +25,7 @@ from qabot.reader import load_reader
 from qabot.refusal import calibration_recipe, choose_calibration, judge
 from qabot.reranking import probability, rerank, shown_score
 from qabot.retrieval import Candidate, retrieve
+from qabot.smalltalk import is_foreign, kind_of
 from qabot.types import Answer, Quote, Span, State, Trace
 
 CANDIDATES = 50
@@ -74,7 +75,8 @@ class Answerer(Library):
         if documents == []:
             return replace(answer, note="out_of_scope")
         with _timed(timings, "retrieve"):
-            candidates = retrieve(index, self._encoders[str(recipe["encoder"])], question, documents)
+            encoder = self._encoders[str(recipe["encoder"])]
+            candidates = retrieve(index, encoder, question, documents)
         if self._reader:
             with _timed(timings, "read"):
                 candidates = rerank(index, self._reader, question, candidates)
@@ -86,9 +88,11 @@ class Answerer(Library):
             found = build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
         with _timed(timings, "verify"):
             shown, gone = self._verified(found)
+        outcome = outcome if shown else "nothing"
         return replace(
             answer,
-            outcome=outcome if shown else "nothing",
+            outcome=outcome,
+            note=_why_nothing(question, index, encoder) if outcome == "nothing" else None,
             confidence=confidence,
             quotes=shown,
             gone=gone,
@@ -142,7 +146,15 @@ def _note(question: str, index: Index) -> str | None:
         return "gibberish" if question.strip() else "empty"
     if len(question) > QUESTION_LIMIT:
         return "too_long"
-    return smalltalk.kind_of(question) or (None if index.manifest.passages else "no_documents")
+    return kind_of(question) or (None if index.manifest.passages else "no_documents")
+
+
+def _why_nothing(question: str, index: Index, encoder: Encoder) -> str | None:
+    """What is peculiar about a question that nothing was found for, if anything is."""
+    if is_foreign(question, str(index.manifest.recipe["language"])):
+        return "foreign"
+    known = any(index.lexical.knows(word) or encoder.knows(word) for word in words(question))
+    return None if known else "gibberish"
 
 
 def _in_scope(documents: Sequence[StoredDocument], scope: Sequence[str]) -> list[int]:

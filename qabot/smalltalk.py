@@ -1,4 +1,4 @@
-"""Questions that are not for the documents: greetings, thanks, and questions about the bot itself.
+"""Messages that are not for the documents: greetings, thanks, questions about the bot itself, other languages.
 
 Owns: recognising them. Pure. Only whole messages count: "hi" is a greeting, "hi, who signed the treaty?" is
 a question.
@@ -7,6 +7,7 @@ a question.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 GREETING = re.compile(
     r"(?:(?:hi|hello|hey|hiya|yo|howdy|greetings|hallo|hola|bonjour|salut|ciao|привет|здравствуйте?|добрый (?:день|вечер)|доброе утро)"
@@ -27,6 +28,16 @@ ABOUT_BOT = re.compile(
     r"|what (?:questions )?can i ask(?: you)?|кто ты|что ты (?:умеешь|знаешь)|wer bist du|qui es-tu|quién eres",
     re.IGNORECASE,
 )
+COMMON_WORDS = {
+    "de": "der die das und ist wie wo wer wann warum welche welcher ein eine nicht mit von zu den dem für auf sind hat",
+    "en": "the and is how where who when why which what a an not with of to in for on are has did does was can",
+    "es": "el la los las y es cómo dónde quién cuándo qué cuál un una no con de por para en son ha deberían fue",
+    "fr": "le la les et est comment où qui quand pourquoi quel quelle un une pas avec de du des pour dans sont été",
+    "it": "il lo la gli e è come dove chi quando perché quale un una non con di per nel sono ha stato che",
+    "nl": "de het een en is hoe waar wie wanneer waarom welke niet met van te voor op zijn heeft",
+    "pt": "o a os as e é como onde quem quando por que qual um uma não com de para em são foi",
+}
+"""The commonest words of languages in Latin script, by ISO 639-1 code."""
 EDGES = " \t\r\n.,;:!?¡¿…)(~*_\"'👋🙏😀🙂👍"
 
 
@@ -37,3 +48,19 @@ def kind_of(question: str) -> str | None:
         if pattern.fullmatch(words):
             return kind
     return None
+
+
+def is_foreign(question: str, language: str) -> bool:
+    """Whether a question seems to be in another language than `language` (ISO 639-1).
+
+    In Latin script by its commonest words; any other script is foreign to a language that is written in Latin.
+    """
+    letters = [character for character in question if character.isalpha()]
+    latin = sum(unicodedata.name(character, "").startswith("LATIN") for character in letters)
+    if language not in COMMON_WORDS or not letters:
+        return False
+    if latin < len(letters) / 2:
+        return True
+    found = re.findall(r"\w+", question.lower())
+    counts = {code: sum(word in common.split() for word in found) for code, common in COMMON_WORDS.items()}
+    return max(counts.values()) > counts[language]
