@@ -9,16 +9,19 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from qabot.bot.options import BotSettings
 from qabot.errors import ConfigError
 
 PREFIX = "QABOT_"
+NESTED = "__"
+"""Parts a table's name from a key's in the environment: `QABOT_BOT__LANGUAGE`."""
 CONFIG_FILE = "config.toml"
 CONFIG_VARIABLE = "QABOT_CONFIG"
 SECRET_VARIABLES = ("QABOT_DISCORD_TOKEN", "QABOT_DISCORD_TOKEN_FILE")
@@ -28,7 +31,9 @@ SECRET_VARIABLES = ("QABOT_DISCORD_TOKEN", "QABOT_DISCORD_TOKEN_FILE")
 class Settings(BaseSettings):
     """Everything that can be set. Paths in a configuration file are relative to that file."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True, protected_namespaces=()
+    )
 
     documents: Path = Field(Path("seeds"), description="Folder of the documents.")
     index: Path = Field(Path("index"), description="Folder of the index; `qabot index` makes it.")
@@ -39,6 +44,8 @@ class Settings(BaseSettings):
     quotes: int = Field(3, ge=1, le=50, description="How many quotes an answer may have.")
     quote_words: int = Field(90, ge=10, le=1000, description="How many words a quote may have.")
     threads: int = Field(0, ge=0, le=256, description="Threads a model may use; 0: one a core.")
+
+    bot: BotSettings = Field(default_factory=BotSettings, description="The Discord bot: the table [bot].")
 
     @classmethod
     def settings_customise_sources(
@@ -59,10 +66,32 @@ class _File(TomlConfigSettingsSource):
     def __call__(self) -> dict[str, Any]:
         values = super().__call__()
         file = self.toml_file_path
-        for key, field in Settings.model_fields.items():
-            if field.annotation in (Path, Path | None) and isinstance(values.get(key), str) and isinstance(file, Path):
-                values[key] = file.parent / values[key]
+        if isinstance(file, Path):
+            _resolve(Settings, values, file.parent)
         return values
+
+
+def _resolve(model: type[BaseModel], values: dict[str, Any], folder: Path) -> None:
+    for key, field in model.model_fields.items():
+        if field.annotation in (Path, Path | None) and isinstance(values.get(key), str):
+            values[key] = folder / values[key]
+        elif _is_table(field.annotation) and isinstance(values.get(key), dict):
+            _resolve(field.annotation, values[key], folder)
+
+
+def _is_table(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def setting_names(model: type[BaseModel] = Settings) -> list[str]:
+    """Every setting; one of a table as `table.key`."""
+    names = []
+    for key, field in model.model_fields.items():
+        if _is_table(field.annotation):
+            names += [f"{key}.{name}" for name in setting_names(field.annotation)]
+        else:
+            names.append(key)
+    return names
 
 
 def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -74,12 +103,13 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
     value of the wrong type or out of range.
     """
     path = _config_path(file)
-    known = set(Settings.model_fields)
+    known = set(setting_names())
     if path:
-        _refuse_unknown(_read_toml(path), known, str(path), str)
-    environment = {name.removeprefix(PREFIX).lower() for name in os.environ if name.startswith(PREFIX)}
-    special = {name.removeprefix(PREFIX).lower() for name in (CONFIG_VARIABLE, *SECRET_VARIABLES)}
-    _refuse_unknown(environment - special, known, "the environment", lambda key: PREFIX + key.upper())
+        _refuse_unknown(_flat(_read_toml(path)), known, str(path), str)
+    special = {CONFIG_VARIABLE, *SECRET_VARIABLES}
+    environment = {name for name in os.environ if name.startswith(PREFIX)} - special
+    given = {name.removeprefix(PREFIX).lower().replace(NESTED, ".") for name in environment}
+    _refuse_unknown(given, known, "the environment", _variable)
 
     class Chosen(Settings):
         model_config = SettingsConfigDict(toml_file=path)
@@ -108,19 +138,37 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML in UTF-8: {error}. Compare it with config.example.toml.") from error
 
 
-def _refuse_unknown(keys: Iterable[str], known: set[str], where: str, shown: Any) -> None:
+def _flat(values: Mapping[str, Any]) -> list[str]:
+    """The keys of a file; one of a table as `table.key`. An empty table sets nothing."""
+    keys: list[str] = []
+    for key, value in values.items():
+        keys += [f"{key}.{name}" for name in _flat(value)] if isinstance(value, dict) else [key]
+    return keys
+
+
+def _variable(key: str) -> str:
+    return PREFIX + key.replace(".", NESTED).upper()
+
+
+def _refuse_unknown(keys: Iterable[str], known: set[str], where: str, shown: Callable[[str], str]) -> None:
     for key in sorted(set(keys) - known):
         near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
-        hint = (
-            f"Did you mean {shown(near[0])}?" if near else f"Known: {', '.join(shown(name) for name in sorted(known))}."
-        )
+        listed = ", ".join(shown(name) for name in sorted(known))
+        hint = f"Did you mean {shown(near[0])}?" if near else f"Known: {listed}."
         raise ConfigError(f"{where} sets {shown(key)}, which is no setting of qabot. {hint}")
 
 
 def _describe(error: ValidationError, path: Path | None) -> str:
     """The first thing wrong, without the value of anything that came from the environment."""
     detail = error.errors(include_url=False, include_input=False)[0]
-    key = ".".join(str(part) for part in detail["loc"])
-    meaning = Settings.model_fields[key].description if key in Settings.model_fields else ""
-    places = f"the flags, the environment ({PREFIX}{key.upper()}) and {path or 'config.toml'}"
+    key = ".".join(str(part) for part in detail["loc"] if not isinstance(part, int))
+    model: type[BaseModel] = Settings
+    meaning = ""
+    for part in key.split("."):
+        field = model.model_fields.get(part)
+        if field is None:
+            break
+        meaning = field.description or ""
+        model = field.annotation if _is_table(field.annotation) else Settings
+    places = f"the flags, the environment ({_variable(key)}) and {path or CONFIG_FILE}"
     return f"The setting {key} ({meaning}) can't be used: {detail['msg']}. Look for it in {places}."
