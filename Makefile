@@ -16,7 +16,7 @@ lint: .venv/ready-dev
 	$(BIN)/ruff format --check .
 
 types: .venv/ready-dev
-	$(BIN)/mypy qabot tests benchmarks
+	$(BIN)/mypy qabot tests benchmarks training
 
 unit: .venv/ready-dev
 	$(BIN)/python -m pytest --cov=qabot --cov-report=term

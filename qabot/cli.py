@@ -138,8 +138,6 @@ def ask(
     question: str | None, documents: Path | None, index: Path | None, config: Path | None, no_color: bool, **flags: Any
 ) -> None:
     """See `QUESTION_HELP`."""
-    import json
-
     from qabot.answering import Answerer
     from qabot.render import answer_json, print_answer, print_trace
 
@@ -152,7 +150,7 @@ def ask(
         from qabot.batch import read_questions
 
         for identifier, text in read_questions(flags["batch"]):
-            click.echo(json.dumps(answer_json(answerer.ask(text, **options), identifier), ensure_ascii=False))
+            click.echo(_json(answer_json(answerer.ask(text, **options), identifier)))
         return
     console = _console(no_color)
     if question is None:
@@ -164,7 +162,7 @@ def ask(
         return
     answer = answerer.ask(question, **options)
     if flags["as_json"]:
-        click.echo(json.dumps(answer_json(answer), ensure_ascii=False, indent=2 if console.is_terminal else None))
+        click.echo(_json(answer_json(answer), indent=2 if console.is_terminal else None))
     else:
         print_answer(console, answer, settings.documents)
         if flags["explain"]:
@@ -190,8 +188,6 @@ def show(
     as_json: bool,
 ) -> None:
     """Show the passage REF (path:start-end, as --json and --explain give it) in its surroundings."""
-    import json
-
     from qabot.library import Library
     from qabot.render import print_quote, quote_json
 
@@ -199,7 +195,7 @@ def show(
     library = Library(settings)
     quote = library.around(library.quote(reference), sentences)
     if as_json:
-        click.echo(json.dumps(quote_json(quote), ensure_ascii=False))
+        click.echo(_json(quote_json(quote)))
     else:
         print_quote(_console(no_color), quote, settings.documents)
 
@@ -216,8 +212,6 @@ def verify(
     ANSWERS is what `qabot ask --json` or `--batch` printed (- reads stdin). Exit code 0: all as it was
     indexed; 1: something differs.
     """
-    import json
-
     from qabot.verify import verify_answers, verify_index
 
     settings = _settings(config, documents, index)
@@ -225,7 +219,7 @@ def verify(
     if answers is not None:
         found = found.with_quotes(verify_answers(settings, answers))
     if as_json:
-        click.echo(json.dumps(found.as_json(), ensure_ascii=False))
+        click.echo(_json(found.as_json()))
     else:
         for line in found.lines():
             click.echo(line)
@@ -237,15 +231,13 @@ def verify(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(documents: Path | None, index: Path | None, config: Path | None, no_color: bool, as_json: bool) -> None:
     """Show what the index holds, how it was made, and which documents have changed since."""
-    import json
-
     from qabot.library import Library
     from qabot.summaries import status_json, status_lines
 
     settings = _settings(config, documents, index)
     found = Library(settings).status()
     if as_json:
-        click.echo(json.dumps(status_json(found), ensure_ascii=False))
+        click.echo(_json(status_json(found)))
         return
     for line in status_lines(found, settings):
         click.echo(line)
@@ -278,8 +270,6 @@ def evaluate_command(
     **flags: Any,
 ) -> None:
     """Ask the questions of FILE... and measure the answers against their gold (docs/evaluation.md)."""
-    import json
-
     from qabot.evaluation.page import page
     from qabot.evaluation.report import lines, parse_floors, report, unmet
     from qabot.evaluation.run import evaluate, other_rows
@@ -297,7 +287,7 @@ def evaluate_command(
     compared = other_rows(flags["compare"], files, **asking) if flags["compare"] else None
     found = report(run, compared, str(flags["compare"]))
     if flags["as_json"]:
-        click.echo(json.dumps(found.as_json(), ensure_ascii=False))
+        click.echo(_json(found.as_json()))
     else:
         click.echo("\n".join(lines(found)))
     if flags["html"]:
@@ -351,6 +341,86 @@ def calibrate(
     )
     flags["out"].write_text(made.as_json(), encoding="utf-8")
     click.echo("\n".join([*lines(made), f'Written to {flags["out"]}; set calibration = "{flags["out"]}" to use it.']))
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON as people read it; half a character (a lone surrogate in a question) is spelt as JSON spells it."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False, indent=indent).encode(errors="backslashreplace").decode()
+
+
+@main.command(short_help="Run the Discord bot.")
+@common
+@click.option("--sync", is_flag=True, help="Register the commands even if they haven't changed.")
+@click.option("--guild", type=int, metavar="ID", help="Register them for this server only, at once (for development).")
+@click.option(
+    "--log-level",
+    type=click.Choice(["warning", "info", "debug"]),
+    default="info",
+    show_default=True,
+    help="What is logged.",
+)
+def bot(
+    documents: Path | None,
+    index: Path | None,
+    config: Path | None,
+    no_color: bool,
+    sync: bool,
+    guild: int | None,
+    log_level: str,
+) -> None:
+    """Run the Discord bot until it is told to stop (docs/bot.md).
+
+    The token comes from QABOT_DISCORD_TOKEN, or from the file that QABOT_DISCORD_TOKEN_FILE names. Exit code 0:
+    stopped by a signal; 2: error; 3: no token, or Discord refuses it; 4: an intent is not switched on.
+    """
+    import logging
+
+    from qabot.bot.run import run_bot
+
+    settings = _settings(config, documents, index)
+    level = logging.getLevelNamesMapping()[log_level.upper()]
+    sys.exit(run_bot(settings, settings.bot, sync=sync, guild=guild, level=level))
+
+
+@main.command(short_help="Check token, index, model and configuration of the bot.")
+@common
+@click.option("--online", is_flag=True, help="Also ask Discord which permissions are missing where.")
+def doctor(documents: Path | None, index: Path | None, config: Path | None, no_color: bool, online: bool) -> None:
+    """Check everything that the bot needs, and say what to do about what is wrong.
+
+    Exit code 0: all well; 1: something is to be done; 2: error.
+    """
+    from qabot.bot.doctor import run_doctor
+
+    settings = _settings(config, documents, index)
+    well = run_doctor(
+        settings,
+        settings.bot,
+        online=online,
+        tell=lambda finding: click.echo(f"{'ok' if finding.good else '! '}  {finding.text}"),
+    )
+    sys.exit(EXIT_ANSWERED if well else EXIT_NOTHING)
+
+
+@main.group(short_help="What people thought of the bot's answers.")
+def feedback() -> None:
+    """What people thought of the bot's answers, after an admin has approved it."""
+
+
+@feedback.command("export", short_help="Write approved feedback as questions for `qabot eval`.")
+@click.argument("target", type=click.Path(path_type=Path), metavar="FILE")
+@common
+def feedback_export(
+    target: Path, documents: Path | None, index: Path | None, config: Path | None, no_color: bool
+) -> None:
+    """Write approved feedback to FILE, in the format that `qabot eval` reads."""
+    from qabot.bot.reviewing import export_feedback
+
+    settings = _settings(config, documents, index)
+    count = export_feedback(settings.bot.store, target)
+    click.echo(f"{count} questions written to {target}.")
 
 
 def _settings(config: Path | None, documents: Path | None, index: Path | None, **flags: Any) -> Settings:
