@@ -76,10 +76,12 @@ class Answerer(Library):
             return replace(answer, note="out_of_scope")
         with _timed(timings, "retrieve"):
             encoder = self._encoders[str(recipe["encoder"])]
-            candidates = retrieve(index, encoder, question, documents)
+            # Half characters, left in an argument by bytes that are no text, can be told but not searched for.
+            asked = question.encode(errors="replace").decode()
+            candidates = retrieve(index, encoder, asked, documents)
         if self._reader:
             with _timed(timings, "read"):
-                candidates = rerank(index, self._reader, question, candidates)
+                candidates = rerank(index, self._reader, asked, candidates)
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
         with _timed(timings, "quote"):

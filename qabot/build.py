@@ -24,10 +24,11 @@ import numpy as np
 from qabot.documents import Folder, LeftOut, Listing, is_markdown
 from qabot.embedding import Encoder
 from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMismatch, IndexMissing
-from qabot.index import INDICES, LOCK, SCHEMA, Index, StoredPassage, commit, passage_row, remove_leftovers
+from qabot.index import INDICES, SCHEMA, Index, StoredPassage, passage_row
 from qabot.lexical import LEXICAL_VERSION, LexicalEntry, words, write_lexical
 from qabot.passages import PASSAGES_VERSION, cut_passages, model_text
 from qabot.sentences import segment
+from qabot.snapshot import LOCK, commit, remove_leftovers
 from qabot.types import Document, Source, Span
 
 BATCH_ROWS = 4096
@@ -109,10 +110,15 @@ def build_index(
 
     skip_unreadable: go on without files that can't be read as text. rebuild: embed everything again and don't
     trust what is in `target`.
-    Raises `DocumentError` naming every file that can't be read, `IndexBusy` when another build runs, and
-    `IndexDamaged` when the previous index can't be read (then `rebuild` helps).
+    Raises `DocumentError` naming every file that can't be read, `IndexBusy` when another build runs,
+    `IndexMissing` when there can be no folder at `target`, and `IndexDamaged` when the previous index can't be read (then `rebuild` helps).
     """
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexMissing(
+            f"The folder of the index, {target}, can't be made ({error.strerror}). Name another with --index DIR."
+        ) from error
     lock = filelock.FileLock(target / LOCK)
     try:
         # `with lock` would acquire it once more, and leave it held for as long as an error is looked at.

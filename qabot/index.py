@@ -1,7 +1,7 @@
-"""The index folder: an immutable snapshot behind one manifest.
+"""The index: an immutable snapshot behind one manifest, open for reading.
 
-Owns: the files of `index/`, how they appear (all or nothing) and how they are read. faiss lives only here.
-Refuses to know how texts become vectors or what a good answer is.
+Owns: what the data files of a snapshot hold, and looking things up in them. faiss lives only here and where they are
+built. Refuses to know how the files come to be there (`snapshot`), how texts become vectors, or what a good answer is.
 
 Data files are named by their content; `manifest.json` names them and is replaced last. Nothing in the
 folder is ever changed in place, so a reader sees one whole snapshot or another, and a build that dies at any
@@ -17,12 +17,9 @@ moment leaves the old one serving. Rows are read on demand: opening costs the sa
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,16 +30,12 @@ from numpy.typing import NDArray
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing
+from qabot.errors import IndexDamaged
 from qabot.lexical import Lexical
 from qabot.passages import Passage
+from qabot.snapshot import content_digest, parse_manifest, read_manifest, size_of
 from qabot.types import Source, Span
 
-FORMAT = 2
-"""To be raised whenever the files of a snapshot are laid out differently."""
-MANIFEST = "manifest.json"
-LOCK = "lock"
-PARTS = ("text", "vectors", "lexical")
 SHORTEST_MISSPELT, LONG_WORD = 4, 8
 OPEN_TRIES = 5
 """A reader may see a manifest whose files the next build has just removed; it then looks again."""
@@ -71,35 +64,6 @@ CREATE INDEX passages_sentence ON passages (sentence_row);
 CREATE INDEX passages_block ON passages (block);
 CREATE INDEX passages_block_row ON passages (block_row);
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a snapshot consists of.
-
-    recipe: what decides its content beside the documents (readable, compared key by key). files: part ->
-    (name, sha256 or None for a folder, bytes). documents, passages, vectors: counts.
-    """
-
-    recipe: dict[str, Any]
-    files: dict[str, tuple[str, str, int]]
-    documents: int
-    passages: int
-    vectors: int
-    dimension: int
-
-    def as_json(self) -> str:
-        """The text of manifest.json: the same for the same snapshot."""
-        value = {
-            "format": FORMAT,
-            "recipe": self.recipe,
-            "files": {part: {"name": n, "sha256": d, "bytes": b} for part, (n, d, b) in self.files.items()},
-            "documents": self.documents,
-            "passages": self.passages,
-            "vectors": self.vectors,
-            "dimension": self.dimension,
-        }
-        return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +99,13 @@ class Index:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for attempt in range(OPEN_TRIES):
-            raw = _read_manifest(folder)
-            self.manifest = _parse_manifest(folder, raw)
+            raw = read_manifest(folder)
+            self.manifest = parse_manifest(folder, raw)
             try:
                 self._open_files()
                 break
             except (FileNotFoundError, IndexDamaged) as error:
-                if attempt < OPEN_TRIES - 1 and _read_manifest(folder) != raw:
+                if attempt < OPEN_TRIES - 1 and read_manifest(folder) != raw:
                     continue
                 if isinstance(error, IndexDamaged):
                     raise
@@ -153,7 +117,7 @@ class Index:
     def _open_files(self) -> None:
         for name, _, size in self.manifest.files.values():
             path = self.folder / name
-            found = _size(path)
+            found = size_of(path)
             if found != size:
                 raise IndexDamaged(
                     f"{path} has {found:,} bytes; its manifest says {size:,}. Run `qabot index --rebuild`."
@@ -342,121 +306,3 @@ def passage_row(stored: StoredPassage) -> tuple[Any, ...]:
     block = (stored.block, passage.block.start, passage.block.end)
     facts = (passage.line, int(passage.fragment), int(passage.furniture))
     return (stored.id, stored.document, passage.start, passage.end, *block, *heading, *facts, *stored.rows)
-
-
-def manifest_stamp(folder: Path) -> tuple[int, int, int] | None:
-    """Changes whenever a new snapshot is committed; None while there is none. One `stat`."""
-    try:
-        found = (folder / MANIFEST).stat()
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def commit(folder: Path, parts: dict[str, Path], manifest_of: dict[str, Any]) -> None:
-    """Make a snapshot of finished parts: name them by content, then replace the manifest, then tidy up.
-
-    parts: part -> finished file or folder inside `folder`. manifest_of: the other fields of `Manifest`.
-    A crash at any point leaves the old snapshot or the new one.
-    """
-    files: dict[str, tuple[str, str, int]] = {}
-    for part, path in parts.items():
-        digest = content_digest(path)
-        name = f"{part}-{digest[:16]}{path.suffix}"
-        _sync(path)
-        target = folder / name
-        # A file of that name may have been damaged since it was written.
-        if content_digest(target) != digest:
-            _remove(target)
-            os.replace(path, target)
-        files[part] = (name, digest, _size(target))
-    manifest = Manifest(files=files, **manifest_of)
-    temporary = folder / f"{MANIFEST}.new"
-    temporary.write_text(manifest.as_json(), encoding="utf-8")
-    _sync(temporary)
-    _sync_folder(folder)
-    os.replace(temporary, folder / MANIFEST)
-    _sync_folder(folder)
-    remove_leftovers(folder, {name for name, _, _ in files.values()})
-
-
-def remove_leftovers(folder: Path, keep: Iterable[str]) -> None:
-    """Remove the files of other snapshots and of builds that died. The caller holds the lock."""
-    kept = {MANIFEST, LOCK, *keep}
-    for path in folder.iterdir():
-        if path.name in kept or not path.name.startswith(("text-", "vectors-", "lexical-", "build-", MANIFEST)):
-            continue
-        _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def content_digest(path: Path) -> str:
-    """sha256 of a file's bytes, or of the names and bytes of a folder's files, hexadecimal."""
-    if path.is_file():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else ():
-        digest.update(f"{file.name} {content_digest(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.iterdir())
-    return path.stat().st_size
-
-
-def _sync(path: Path) -> None:
-    for file in path.iterdir() if path.is_dir() else (path,):
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-    if path.is_dir():
-        _sync_folder(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows can't open folders
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _read_manifest(folder: Path) -> bytes:
-    try:
-        return (folder / MANIFEST).read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise IndexMissing(
-            f"There is no index in {folder} (no {MANIFEST}). Run `qabot index`, or name another folder with --index DIR."
-        ) from error
-
-
-def _parse_manifest(folder: Path, raw: bytes) -> Manifest:
-    try:
-        value = json.loads(raw)
-        found = value.pop("format")
-        if found != FORMAT:
-            raise IndexMismatch(
-                f"The index in {folder} has format {found!r}; this version of qabot reads {FORMAT}. Run `qabot index`."
-            )
-        files = {part: (file["name"], file["sha256"], file["bytes"]) for part, file in value.pop("files").items()}
-        manifest = Manifest(files=files, **value)
-        counts = (manifest.documents, manifest.passages, manifest.vectors, manifest.dimension)
-        if set(files) != set(PARTS) or any(Path(name).name != name for name, _, _ in files.values()):
-            raise ValueError(f"files are {files}; expected one each of {', '.join(PARTS)}, in the same folder")
-        if not all(isinstance(count, int) for count in counts) or not {"model", "encoder"} <= set(manifest.recipe):
-            raise ValueError(f"counts are {counts} and the recipe is {manifest.recipe}")
-        return manifest
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IndexDamaged(
-            f"{folder / MANIFEST} is not a manifest of qabot ({error}). Run `qabot index --rebuild`."
-        ) from error

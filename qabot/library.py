@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from qabot.config import Settings
 from qabot.documents import Folder, file_digest
 from qabot.errors import DocumentError, IndexMismatch, UnknownReference
-from qabot.index import Index, Manifest, StoredDocument, manifest_stamp
+from qabot.index import Index, StoredDocument
 from qabot.lexical import LEXICAL_VERSION
 from qabot.passages import PASSAGES_VERSION
 from qabot.quoting import make_quote, widen
+from qabot.snapshot import Manifest, manifest_stamp
 from qabot.types import Quote, Span, State
 
 REFERENCE = re.compile(r"(?P<path>.+):(?P<start>\d{1,12})-(?P<end>\d{1,12})")

@@ -82,9 +82,19 @@ def verify_answers(settings: Settings, lines: Iterable[str]) -> tuple[int, tuple
     index = Index(settings.index)
     encodings = {stored.path: stored.encoding for stored in index.documents()}
     compared, wrong = 0, []
-    for number, answer in enumerate(_answers("".join(lines)), 1):
+    try:
+        answers = _answers("".join(lines))
+    except UnicodeDecodeError as error:
+        raise QuestionError(f"The answers are not UTF-8 ({error}), as what `qabot ask --json` prints is.") from error
+    for number, answer in enumerate(answers, 1):
         try:
-            quotes = [(q["path"], q["start"], q["end"], q["text"], q["sha256"]) for q in answer["quotes"]]
+            quotes = [tuple(quote[key] for key in _KEYS) for quote in answer["quotes"]]
+            if any(
+                not isinstance(found, kind)
+                for quote in quotes
+                for found, kind in zip(quote, _KEYS.values(), strict=True)
+            ):
+                raise TypeError(f"{', '.join(f'{key}: {kind.__name__}' for key, kind in _KEYS.items())} in each quote")
         except (KeyError, TypeError) as error:
             raise QuestionError(
                 f"Answer {number} is not one that `qabot ask --json` prints (it lacks {error})."
@@ -104,6 +114,9 @@ def verify_answers(settings: Settings, lines: Iterable[str]) -> tuple[int, tuple
                 )
                 wrong.append(f"{path}:{start}-{end} is not what the file holds there ({changed})")
     return compared, tuple(wrong)
+
+
+_KEYS: dict[str, type] = {"path": str, "start": int, "end": int, "text": str, "sha256": str}
 
 
 def _differences(index: Index, stored: StoredDocument, root: Path) -> list[str]:

@@ -113,6 +113,7 @@ def test_signals_by_hand() -> None:
         "lead": pytest.approx(1.0 - 0.5),
         "reader": pytest.approx(math.log(9)),
         "reader_margin": pytest.approx(math.log(9)),
+        "reader_sum": pytest.approx(math.log(1 + 9)),
     }
     # What comes after the thirtieth candidate can't be seen in a trace, and changes nothing.
     few = signals([0.5] * 30, [0.1] * 30, [0.4] * 30, [0.5] * 30)
@@ -176,7 +177,7 @@ def run(count: int = 60, seed: int = 3, *, reader: bool = False) -> Any:
     return SimpleNamespace(results=(*results, small_talk), sha256="cd" * 32, files=("folder/q.jsonl",))
 
 
-def test_calibrating_a_run_predicts_whether_the_first_quote_answers() -> None:
+def test_calibrating_a_run_predicts_whether_the_documents_answer() -> None:
     made = calibrate([run(400)], RECIPE)
     assert made.data == Data("cd" * 32, ("q.jsonl",), 400, 200, 100, made.data.right)
     assert 140 < made.data.right < 180
@@ -216,6 +217,7 @@ def test_the_reader_is_used_where_there_is_one_and_signals_can_be_chosen() -> No
         "lead",
         "reader",
         "reader_margin",
+        "reader_sum",
     )
     assert calibrate([run(reader=True)], RECIPE, method="isotonic").curve.signals == ("reader",)
     assert calibrate([run()], RECIPE, method="isotonic").curve.signals == ("dense",)
@@ -237,12 +239,12 @@ def test_too_little_to_learn_from_is_refused() -> None:
         calibrate([run(20)], RECIPE)
     with pytest.raises(QuestionError, match="0 <= related <= answered <= 1"):
         calibrate([run()], RECIPE, answered=0.3, related=0.4)
+    assert calibrate([run(60)], RECIPE, answered=0.7).answered == 0.7
     only = run(60)
     for result in only.results[:-1]:
         result.question.answerable = True
-    with pytest.raises(QuestionError, match=r"All 60 questions are answerable.*--answered P"):
+    with pytest.raises(QuestionError, match=r"60 of them have an answer.*6 that have none"):
         calibrate([only], RECIPE)
-    assert calibrate([only], RECIPE, answered=0.7).answered == 0.7
 
 
 @pytest.mark.parametrize("curve", [MADE.curve, Isotonic(("reader",), (-1.0, 2.5), (0.0, 0.75))])

@@ -53,7 +53,7 @@ def brute_ece(found: list[Row]) -> float:
     total = 0.0
     for low in range(10):
         inside = [r for r in found if low / 10 < r.confidence <= (low + 1) / 10 or (low == 0 and r.confidence == 0)]
-        total += abs(sum(r.confidence - r.right for r in inside))
+        total += abs(sum(r.confidence - r.answerable for r in inside))
     return total / len(found)
 
 

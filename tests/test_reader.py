@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from support import build_files
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from qabot.errors import ModelError
@@ -19,6 +18,7 @@ from qabot.index import Index
 from qabot.reader import NO_READER, OnnxReader, Reader, Window, load_reader
 from qabot.reranking import WINDOW_WORDS, probability, reading_window, rerank, shown_score
 from qabot.retrieval import Candidate
+from support import build_files
 
 WORDS = {
     word: number

@@ -4,11 +4,11 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import augment
-import torch
 import checkpoints
 from groups import Groups, Mix
 from measures import auroc, ndcg10, wilson

@@ -7,6 +7,7 @@ endings stay, so that every offset can be checked against the file by anyone.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import hashlib
 import tomllib
 from pathlib import Path, PurePosixPath
@@ -63,7 +64,7 @@ def is_markdown(path: str) -> bool:
 def decode(raw: bytes, path: Path) -> tuple[str, str]:
     """Text and encoding of `raw`, with `raw.decode(encoding) == text`; `path` is for the error alone.
 
-    UTF-8 first; a byte-order mark is believed; anything else is asked of `charset_normalizer`.
+    UTF-8 first; a byte-order mark is believed; anything else is asked of `chardet`.
     Raises `DocumentError` when no encoding gives text.
     """
     for mark, encoding in MARKS:
@@ -88,11 +89,12 @@ def decode(raw: bytes, path: Path) -> tuple[str, str]:
             pass
         if sum(byte in CONTROL for byte in raw[:65536]) <= BINARY_SHARE * min(len(raw), 65536):
             # Imported here: almost every file is UTF-8.
-            from charset_normalizer import from_bytes
+            import chardet
 
-            guess = from_bytes(raw).best()
-            if guess is not None:
-                return raw.decode(guess.encoding), guess.encoding
+            guess = chardet.detect(raw)["encoding"]
+            if guess:
+                with contextlib.suppress(UnicodeDecodeError):
+                    return raw.decode(guess), guess.lower()
     raise DocumentError(
         f"{path} ({len(raw):,} bytes) is neither UTF-8 nor any other encoding of text that could be recognised. "
         "Save it again as UTF-8, move it away, or go on without it: --skip-unreadable."

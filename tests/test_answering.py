@@ -1,0 +1,305 @@
+"""What the answerer adds to retrieval: outcomes without a search, files as they are now, and new snapshots."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from qabot.answering import Answerer
+from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing, UnknownReference
+from qabot.library import Library
+from qabot.phrases import QUESTION_LIMIT
+from qabot.smalltalk import kind_of
+from qabot.snapshot import MANIFEST
+from support import FakeEncoder, build, settings_for, write_files
+
+FILES = {
+    "treaty.txt": "The Treaty\n\nThe treaty was signed in Vienna. It ended the war.\n\nNobody came to the party.\n",
+    "laws/office.txt": "The office opens at nine. It closes at noon.\n",
+    "laws/copy.txt": "A copy follows.\n\nThe treaty was signed in Vienna. It ended the war.\n",
+}
+
+
+@pytest.fixture
+def answerer(tmp_path: Path, fake: FakeEncoder) -> Answerer:
+    build(write_files(tmp_path / "documents", FILES), tmp_path / "index", fake)
+    return Answerer(settings_for(tmp_path))
+
+
+def first_path(answerer: Answerer, question: str, **options: object) -> str:
+    return answerer.ask(question, **options).quotes[0].place.path  # type: ignore[arg-type]
+
+
+def test_an_answer(answerer: Answerer) -> None:
+    answer = answerer.ask("The office opens at nine")
+    assert (answer.outcome, answer.answered, answer.note, answer.gone) == ("answered", True, None, ())
+    quote = answer.quotes[0]
+    assert quote.place.path == "laws/office.txt"
+    assert quote.text == "The office opens at nine. It closes at noon."
+    (span,) = quote.highlights
+    assert quote.text[span.start - quote.place.start : span.end - quote.place.start] == "The office opens at nine."
+    assert (answer.model, answer.index) == ("fake", answerer.index_id)
+    assert all(spent >= 0 for spent in answer.timings_ms.values())
+    assert {"retrieve", "quote", "verify"} <= set(answer.timings_ms)
+    assert answer.trace == ()
+
+
+def test_the_same_text_elsewhere_is_named_not_repeated(answerer: Answerer) -> None:
+    answer = answerer.ask("The treaty was signed in Vienna", quotes=10)
+    places = [quote.place.path for quote in answer.quotes if "Vienna" in quote.text]
+    assert places in (["treaty.txt"], ["laws/copy.txt"])
+    quote = next(quote for quote in answer.quotes if "Vienna" in quote.text)
+    assert sorted([quote.place.path, *(place.path for place in quote.also)]) == ["laws/copy.txt", "treaty.txt"]
+
+
+def test_explain_shows_the_candidates(answerer: Answerer) -> None:
+    trace = answerer.ask("treaty", explain=True).trace
+    assert len(trace) == answerer.index.manifest.passages
+    for item in trace:
+        assert answerer.quote(item.reference).text == item.text
+        assert -1.001 <= item.dense <= 1.001
+        assert 0 <= item.lexical <= 1
+        assert item.reader is None
+    assert [item.fused for item in trace] == sorted((item.fused for item in trace), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("question", "note"),
+    [
+        ("", "empty"),
+        (" \t\n\u00a0", "empty"),
+        ("???", "gibberish"),
+        ("👩 … !", "gibberish"),
+        ("x" * (QUESTION_LIMIT + 1), "too_long"),
+        ("hello!", "greeting"),
+        ("thank you very much", "thanks"),
+        ("who are you?", "about_bot"),
+    ],
+)
+def test_what_needs_no_search(answerer: Answerer, question: str, note: str) -> None:
+    answer = answerer.ask(question)
+    assert (answer.note, answer.outcome, answer.quotes, answer.confidence) == (note, "nothing", (), 0.0)
+    assert answer.question == question
+
+
+def test_the_longest_question_is_searched_for(answerer: Answerer) -> None:
+    assert answerer.ask("treaty " * (QUESTION_LIMIT // 7)).note is None
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("Hi", "greeting"),
+        ("hey there, how are you?", "greeting"),
+        ("Привет!", "greeting"),
+        ("👋 hello 👋", "greeting"),
+        ("ok, thanks a lot :)", "thanks"),
+        ("good bot", "thanks"),
+        ("what can I ask you?", "about_bot"),
+        ("how does this work", "about_bot"),
+        ("are you an AI?", "about_bot"),
+        ("hi, who signed the treaty?", None),
+        ("who are you to judge Russia, asked whom?", None),
+        ("thanksgiving", None),
+        ("help for refugees", None),
+        ("what is it about", None),
+        ("high", None),
+        ("", None),
+    ],
+)
+def test_small_talk(message: str, kind: str | None) -> None:
+    assert kind_of(message) == kind
+
+
+def test_an_empty_index_says_so(tmp_path: Path, fake: FakeEncoder) -> None:
+    build(write_files(tmp_path / "documents", {"a.txt": ""}), tmp_path / "index", fake)
+    answer = Answerer(settings_for(tmp_path)).ask("where was the treaty signed?")
+    assert (answer.note, answer.quotes) == ("no_documents", ())
+
+
+def test_nothing_answers(answerer: Answerer) -> None:
+    answer = answerer.ask("zebra quantum xylophone")
+    assert not answer.answered
+    assert answer.note is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "paths"),
+    [
+        (["laws"], {"laws/office.txt", "laws/copy.txt"}),
+        (["laws/"], {"laws/office.txt", "laws/copy.txt"}),
+        (["OFFICE"], {"laws/office.txt"}),
+        (["treaty.txt"], {"treaty.txt"}),
+        (["the treaty"], {"treaty.txt"}),
+        (["office", "treaty.txt"], {"laws/office.txt", "treaty.txt"}),
+    ],
+)
+def test_scope_restricts(answerer: Answerer, scope: list[str], paths: set[str]) -> None:
+    for question in ("The treaty was signed in Vienna", "The office opens at nine"):
+        answer = answerer.ask(question, quotes=20, scope=scope)
+        found = {quote.place.path for quote in answer.quotes} | {p.path for q in answer.quotes for p in q.also}
+        assert found == paths
+        assert answer.scope == tuple(scope)
+
+
+@pytest.mark.parametrize("scope", [["nothing"], ["/"], [" "], [""]])
+def test_a_scope_that_names_nothing_is_told(answerer: Answerer, scope: list[str]) -> None:
+    answer = answerer.ask("treaty", scope=scope)
+    assert (answer.note, answer.quotes, answer.scope) == ("out_of_scope", (), tuple(scope))
+
+
+def test_a_changed_file_is_told_and_quoted_as_it_was(answerer: Answerer, tmp_path: Path) -> None:
+    write_files(tmp_path / "documents", {"laws/office.txt": "The office opens at ten."})
+    quote = answerer.ask("The office opens at nine").quotes[0]
+    assert quote.state == "changed"
+    assert quote.text.startswith("The office opens at nine.")
+    assert answerer.quote(quote.place.reference).state == "changed"
+    assert answerer.around(quote, 1).state == "changed"
+    write_files(tmp_path / "documents", {"laws/office.txt": FILES["laws/office.txt"]})
+    assert answerer.ask("The office opens at nine").quotes[0].state == "current"
+
+
+def test_a_file_that_is_gone_is_withheld_and_named(answerer: Answerer, tmp_path: Path) -> None:
+    (tmp_path / "documents/laws/office.txt").unlink()
+    answer = answerer.ask("The office opens at nine", quotes=20)
+    assert answer.gone == ("laws/office.txt",)
+    assert all(quote.place.path != "laws/office.txt" for quote in answer.quotes)
+    alone = answerer.ask("The office opens at nine", scope=["office"])
+    assert (alone.quotes, alone.outcome, alone.answered) == ((), "nothing", False)
+
+
+def test_of_two_copies_the_one_that_is_current_is_shown(answerer: Answerer, tmp_path: Path) -> None:
+    question = "The treaty was signed in Vienna"
+    for path, other in (("treaty.txt", "laws/copy.txt"), ("laws/copy.txt", "treaty.txt")):
+        write_files(tmp_path / "documents", {path: "Something else."})
+        quote = answerer.ask(question).quotes[0]
+        assert (quote.place.path, quote.state) == (other, "current")
+        assert [place.path for place in quote.also] == [path]
+        (span,) = quote.highlights
+        assert FILES[other][span.start : span.end] == "The treaty was signed in Vienna."
+        (tmp_path / "documents" / path).unlink()
+        answer = answerer.ask(question)
+        assert (answer.quotes[0].place.path, answer.quotes[0].also, answer.gone) == (other, (), (path,))
+        write_files(tmp_path / "documents", FILES)
+
+
+def test_a_new_snapshot_answers_without_restart(answerer: Answerer, tmp_path: Path, fake: FakeEncoder) -> None:
+    before = answerer.index_id
+    write_files(tmp_path / "documents", {"new.txt": "The zebra eats xylophones."})
+    assert not answerer.ask("The zebra eats xylophones").answered
+    build(tmp_path / "documents", tmp_path / "index", fake)
+    answer = answerer.ask("The zebra eats xylophones")
+    assert answer.answered
+    assert answer.quotes[0].place.path == "new.txt"
+    assert answer.index == answerer.index_id != before
+    (tmp_path / "documents/new.txt").unlink()
+    build(tmp_path / "documents", tmp_path / "index", fake)
+    after = answerer.ask("The zebra eats xylophones", quotes=50)
+    assert all(quote.place.path != "new.txt" for quote in after.quotes)
+    assert after.gone == ()
+    assert answerer.index_id == before
+
+
+def test_another_model_is_a_mismatch(tmp_path: Path, fake: FakeEncoder) -> None:
+    build(write_files(tmp_path / "documents", FILES), tmp_path / "index", fake)
+    with pytest.raises(IndexMismatch, match=r"built with the model 'fake'.*says 'other'.*qabot index.*model = 'fake'"):
+        Answerer(settings_for(tmp_path, model="other"))
+
+
+def test_an_index_that_is_not_there_or_damaged(answerer: Answerer, tmp_path: Path) -> None:
+    with pytest.raises(IndexMissing, match="qabot index"):
+        Answerer(settings_for(tmp_path, index=tmp_path / "none"))
+    # A damaged manifest is an error of the next question, not a silent use of the old snapshot.
+    (tmp_path / "index" / MANIFEST).write_text("garbage")
+    with pytest.raises(IndexDamaged):
+        answerer.ask("treaty")
+
+
+def test_many_threads_get_the_same_answer(answerer: Answerer) -> None:
+    expected = answerer.ask("treaty Vienna").quotes
+    found: list[object] = []
+
+    def ask() -> None:
+        found.extend(answerer.ask("treaty Vienna").quotes == expected for _ in range(20))
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 120
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "",
+        "treaty.txt",
+        "treaty.txt:5",
+        "treaty.txt:5-4",
+        "treaty.txt:4-4",
+        "treaty.txt:0-99999",
+        ":0-1",
+        "none.txt:0-1",
+        "a:-1-2",
+    ],
+)
+def test_references_that_name_nothing(answerer: Answerer, reference: str) -> None:
+    with pytest.raises(UnknownReference) as caught:
+        answerer.quote(reference)
+    assert str(caught.value).count("xpected") or "qabot status" in str(caught.value)
+
+
+def test_digests_that_name_nothing(answerer: Answerer, tmp_path: Path, fake: FakeEncoder) -> None:
+    quote = answerer.ask("The office opens at nine").quotes[0]
+    digest = quote.place.sha256
+    assert answerer.quote_of(digest[:12], 0, 5).text == "The o"
+    for short in ("", digest[:11], "f" * 12):
+        with pytest.raises(UnknownReference, match="changed or removed"):
+            answerer.quote_of(short, 0, 5)
+    write_files(tmp_path / "documents", {"laws/office.txt": "Another text."})
+    build(tmp_path / "documents", tmp_path / "index", fake)
+    with pytest.raises(UnknownReference, match="changed or removed"):
+        answerer.quote_of(digest, 0, 5)
+    with pytest.raises(UnknownReference, match="changed or removed"):
+        answerer.around(quote, 2)
+
+
+def test_surroundings_cross_paragraphs_and_stop_at_the_ends(answerer: Answerer) -> None:
+    text = FILES["treaty.txt"]
+    start = text.index("It ended")
+    quote = answerer.quote(f"treaty.txt:{start}-{start + len('It ended the war.')}")
+    assert answerer.around(quote, 0).text == "It ended the war."
+    assert answerer.around(quote, 1).text == text[text.index("The treaty was") : -1]
+    assert answerer.around(quote, 100).text == text.strip()
+    assert answerer.around(quote, 1).highlights == quote.highlights
+
+
+def test_status_tells_what_has_changed(answerer: Answerer, tmp_path: Path) -> None:
+    status = answerer.status()
+    assert status.current
+    assert status.index == answerer.index_id
+    assert [document.path for document in status.documents] == sorted(FILES)
+    files = json.loads((tmp_path / "index" / MANIFEST).read_text())["files"]
+    assert status.bytes == sum(file["bytes"] for file in files.values())
+    write_files(tmp_path / "documents", {"treaty.txt": "x", "new.txt": "y"})
+    (tmp_path / "documents/laws/copy.txt").unlink()
+    status = answerer.status()
+    assert (status.changed, status.gone, status.new) == (("treaty.txt",), ("laws/copy.txt",), ("new.txt",))
+    assert not status.current
+    assert Library(settings_for(tmp_path, documents=tmp_path / "none")).status().gone == tuple(sorted(FILES))
+
+
+def test_per_document(answerer: Answerer) -> None:
+    answer = answerer.ask("the treaty the office", quotes=10, per_document=True)
+    paths = [quote.place.path for quote in answer.quotes]
+    assert len(paths) == len(set(paths)) >= 2
+    assert len(answerer.ask("the treaty the office", quotes=2).quotes) == 2
+
+
+@pytest.mark.parametrize("question", ["\ud800", "who \udcff signed", "a\0b", "\u202ewho\u202c", "x" * 2000, "é" * 900])
+def test_odd_questions_are_answered_or_noted(answerer: Answerer, question: str) -> None:
+    assert answerer.ask(question).question == question

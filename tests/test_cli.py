@@ -1,0 +1,439 @@
+"""The command line, word for word: what goes to stdout, what to stderr, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from qabot import __version__
+from qabot.cli import main
+from qabot.phrases import NOTES
+from support import FakeEncoder, write_files
+from test_render import ANSWER, QUOTE, TRACE, matches
+
+FILES = {
+    "treaty.txt": "The Treaty\n\nThe treaty was signed in Vienna. It ended the war.\n\nNobody came to the party.\n",
+    "laws/office.txt": "The office opens at nine. It closes at noon.\n",
+}
+CONFIG = 'documents = "documents"\nindex = "index"\nmodel = "fake"\nreader = "none"\n'
+
+
+def run(*arguments: str, **options: Any) -> Result:
+    return CliRunner().invoke(main, arguments, catch_exceptions=False, **options)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeEncoder) -> Path:
+    write_files(tmp_path, {"config.toml": CONFIG} | {f"documents/{path}": text for path, text in FILES.items()})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def indexed(folder: Path) -> Path:
+    assert run("index").exit_code == 0
+    return folder
+
+
+def test_index_says_what_changed(folder: Path) -> None:
+    result = run("index")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "+ added: laws/office.txt\n"
+        "+ added: treaty.txt\n"
+        "2 documents (2 added, 0 changed, 0 removed, 0 renamed, 0 unchanged), 6 passages.\n"
+        f"{len(fake_texts(folder))} texts embedded, 0 kept. The index is in index.\n"
+    )
+    result = run("index")
+    assert result.stdout == (
+        "2 documents (0 added, 0 changed, 0 removed, 0 renamed, 2 unchanged), 6 passages.\n"
+        "Nothing has changed; the index in index is up to date.\n"
+    )
+    write_files(folder, {"documents/treaty.txt": "Another.", "documents/b.pdf": "x", "documents/e.md": ""})
+    (folder / "documents/laws/office.txt").rename(folder / "documents/moved.txt")
+    write_files(folder, {"documents/sources.toml": '["gone.txt"]\ntitle = "x"\n'})
+    assert run("index").stdout == (
+        "+ added: e.md\n"
+        "~ changed: treaty.txt\n"
+        "> renamed: laws/office.txt -> moved.txt\n"
+        "! left out: b.pdf is not one of .md, .txt\n"
+        "! empty: e.md\n"
+        "! in sources.toml, but not in the folder: gone.txt\n"
+        "3 documents (1 added, 1 changed, 0 removed, 1 renamed, 0 unchanged), 3 passages.\n"
+        "1 texts embedded, 3 kept. The index is in index.\n"
+    )
+
+
+def fake_texts(folder: Path) -> set[str]:
+    from test_build import texts_of
+
+    return texts_of(folder / "index")
+
+
+def test_index_lists_the_first_twenty_of_a_kind(folder: Path) -> None:
+    write_files(folder, {f"documents/{n:02}.txt": f"Text {n}." for n in range(30)})
+    out = run("index").stdout
+    assert out.count("+ added: ") == 20
+    assert "+ added ... and 12 more\n" in out
+
+
+def test_index_of_an_empty_folder(folder: Path) -> None:
+    write_files(folder / "empty", {})
+    result = run("index", "--documents", "empty")
+    assert result.exit_code == 0
+    assert "There are no .txt or .md files in empty: put some there and run `qabot index` again.\n" in result.stdout
+
+
+def test_index_refuses_what_it_can_not_read_and_goes_on_when_told(folder: Path) -> None:
+    write_files(folder, {"documents/bad.txt": b"\0\1\2", "documents/worse.txt": b"\0"})
+    result = run("index")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("qabot: documents/bad.txt (3 bytes) is neither UTF-8")
+    assert "documents/worse.txt" in result.stderr
+    assert not (folder / "index" / "manifest.json").exists()
+    result = run("index", "--skip-unreadable")
+    assert result.exit_code == 0
+    assert "! unreadable, left out: documents/bad.txt" in result.stdout
+    assert "2 documents (2 added" in result.stdout
+
+
+def test_ask(indexed: Path) -> None:
+    result = run("ask", "The treaty was signed in Vienna")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.split("\n\n")[0] == (
+        "1. The Treaty\ntreaty.txt, line 3\nThe treaty was signed in Vienna. It ended the war."
+    )
+    one = run("ask", "The treaty was signed in Vienna", "-k", "1")
+    assert one.stdout == "The Treaty\ntreaty.txt, line 3\nThe treaty was signed in Vienna. It ended the war.\n"
+
+
+def test_ask_without_an_answer(indexed: Path) -> None:
+    result = run("ask", "zebra")
+    assert (result.exit_code, result.stdout) == (1, "Nothing in the documents answers that.\n")
+    result = run("ask", "plugh")
+    assert (result.exit_code, result.stdout) == (1, f"{NOTES['gibberish']}\n")
+    result = run("ask", "hello")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("Hello! Ask a question")
+    result = run("ask", "treaty", "--in", "nowhere")
+    assert (result.exit_code, result.stdout) == (1, "No document of the index is called that: nowhere.\n")
+
+
+def test_ask_in_a_scope_and_per_document(indexed: Path) -> None:
+    value = json.loads(run("ask", "the treaty office", "--json", "--in", "laws").stdout)
+    assert {quote["path"] for quote in value["quotes"]} == {"laws/office.txt"}
+    value = json.loads(run("ask", "the treaty office", "--json", "--per-document").stdout)
+    assert len({quote["path"] for quote in value["quotes"]}) == len(value["quotes"]) == 2
+
+
+def test_ask_json(indexed: Path) -> None:
+    result = run("ask", "The treaty was signed in Vienna", "--json")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") == 1
+    value = json.loads(result.stdout)
+    assert matches(value, ANSWER)
+    quote = value["quotes"][0]
+    text = FILES["treaty.txt"]
+    assert quote["text"] == text[quote["start"] : quote["end"]]
+    span = quote["highlights"][0]
+    assert text[span["start"] : span["end"]] == "The treaty was signed in Vienna."
+    assert (value["id"], value["question"], value["answered"], value["model"]) == (
+        None,
+        "The treaty was signed in Vienna",
+        True,
+        "fake",
+    )
+    explained = json.loads(run("ask", "zebra", "--json", "--explain").stdout)
+    assert explained["answered"] is False
+    assert all(matches(item, TRACE) for item in explained["candidates"])
+
+
+def test_ask_explain_prints_the_candidates_below(indexed: Path) -> None:
+    result = run("ask", "The office opens at nine", "--explain")
+    assert "sentence\n" in result.stdout
+    assert re.search(r"laws/office\.txt:0-25  The office opens at nine\.\n", result.stdout)
+
+
+def test_batch_keeps_order_and_ids(indexed: Path) -> None:
+    questions: list[dict[str, object]] = [
+        {"id": "b", "question": "The office opens at nine"},
+        {"id": 7, "question": "zebra"},
+        {"question": "hello", "answerable": False},
+        {"id": None, "question": ""},
+        {"id": "a", "question": "The treaty was signed in Vienna"},
+    ]
+    lines = "\n\n".join(json.dumps(question) for question in questions)
+    write_files(indexed, {"questions.jsonl": lines})
+    for result in (run("ask", "--batch", "questions.jsonl"), run("ask", "--batch", "-", input=lines)):
+        assert (result.exit_code, result.stderr) == (0, "")
+        answers = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [answer["id"] for answer in answers] == ["b", "7", None, None, "a"]
+        assert [answer["question"] for answer in answers] == [question["question"] for question in questions]
+        assert [answer["answered"] for answer in answers] == [True, False, False, False, True]
+        assert all(matches(answer, ANSWER) for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"question": "x"', "Line 2 of the questions is not JSON"),
+        ("[]", 'Line 2 of the questions has no text "question"'),
+        ('{"id": 1}', 'Line 2 of the questions has no text "question"'),
+        ('{"question": 5}', 'Line 2 of the questions has no text "question"'),
+        ('"text"', 'Line 2 of the questions has no text "question"'),
+    ],
+)
+def test_a_bad_line_of_a_batch_is_named(indexed: Path, line: str, message: str) -> None:
+    result = run("ask", "--batch", "-", input='{"question": "zebra"}\n' + line + "\n")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stdout.splitlines()) == 1
+
+
+def test_a_batch_that_is_not_utf_8_is_an_error_of_one_line(indexed: Path) -> None:
+    write_files(indexed, {"q.jsonl": b'{"question": "\xff"}\n'})
+    result = run("ask", "--batch", "q.jsonl")
+    assert result.exit_code == 2
+    assert "UTF-8" in result.stderr
+
+
+@pytest.mark.parametrize("question", ["\ud800", "caf\udce9"])
+def test_a_question_that_is_no_text_does_not_end_a_batch(indexed: Path, question: str) -> None:
+    lines = json.dumps({"id": "1", "question": question}) + "\n" + json.dumps({"id": "2", "question": "zebra"})
+    result = run("ask", "--batch", "-", input=lines)
+    assert result.exit_code == 0
+    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == ["1", "2"]
+
+
+def test_show(indexed: Path) -> None:
+    text = FILES["treaty.txt"]
+    start = text.index("It ended")
+    reference = f"treaty.txt:{start}-{start + 17}"
+    assert run("show", reference, "--sentences", "0").stdout == "The Treaty\ntreaty.txt, line 3\nIt ended the war.\n"
+    assert run("show", reference).stdout == (
+        "The Treaty\ntreaty.txt, line 1-5\n"
+        "The Treaty\n\nThe treaty was signed in Vienna. It ended the war.\n\nNobody came to the party.\n"
+    )
+    value = json.loads(run("show", reference, "--sentences", "1", "--json").stdout)
+    assert matches(value, QUOTE)
+    assert value["text"] == text[value["start"] : value["end"]]
+    assert value["highlights"] == [{"start": start, "end": start + 17}]
+    result = run("show", "treaty.txt")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "'treaty.txt' is no reference" in result.stderr
+    assert run("show", "none.txt:0-5").exit_code == 2
+
+
+def test_verify(indexed: Path) -> None:
+    sound = "Checked 6 passages of 2 documents: every one is in its file, character for character.\n"
+    result = run("verify")
+    assert (result.exit_code, result.stdout) == (0, sound)
+    answers = run("ask", "--batch", "-", input='{"question": "The treaty"}\n{"question": "The office opens"}\n').stdout
+    count = sum(len(json.loads(line)["quotes"]) for line in answers.splitlines())
+    write_files(indexed, {"answers.jsonl": answers})
+    result = run("verify", "answers.jsonl")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        f"Checked 6 passages of 2 documents and {count} quotes: every one is in its file, character for character.\n",
+    )
+    write_files(indexed, {"documents/treaty.txt": "x" + FILES["treaty.txt"]})
+    result = run("verify", "answers.jsonl")
+    assert result.exit_code == 1
+    assert "! treaty.txt has changed since indexing: 4 of 4 passages are no longer at their place\n" in result.stdout
+    assert "is not what the file holds there (the file has changed since)" in result.stdout
+    write_files(indexed, {"documents/treaty.txt": FILES["treaty.txt"] + "More."})
+    assert "treaty.txt has changed since indexing, though every passage is still at its place" in run("verify").stdout
+    (indexed / "documents/treaty.txt").unlink()
+    value = json.loads(run("verify", "--json", "answers.jsonl").stdout)
+    assert value["sound"] is False
+    assert (value["documents"], value["passages"], value["quotes"]) == (2, 6, count)
+    assert "treaty.txt is gone" in value["differing"][0]
+    assert all("can't be compared" in line for line in value["wrong_quotes"])
+    assert value["damaged"] == []
+
+
+def test_verify_of_a_forged_quote_and_of_a_damaged_index(indexed: Path) -> None:
+    value = json.loads(run("ask", "The treaty was signed in Vienna", "--json").stdout)
+    value["quotes"][0]["text"] = value["quotes"][0]["text"].replace("Vienna", "Geneva")
+    result = run("verify", "-", input=json.dumps(value, indent=2))
+    assert result.exit_code == 1
+    assert "the file is unchanged; the quote is not from it" in result.stdout
+    path = next((indexed / "index").glob("vectors-*"))
+    raw = path.read_bytes()
+    path.unlink()
+    path.write_bytes(raw[:-64] + bytes(255 - byte for byte in raw[-64:]))
+    result = run("verify")
+    assert result.exit_code == 1
+    assert "the manifest says" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        "no json",
+        "5",
+        "[]",
+        "{}",
+        '{"quotes": 5}',
+        '{"quotes": [{}]}',
+        '{"quotes": [{"path": 1, "start": 0, "end": 1, "text": "x", "sha256": ""}]}',
+        '{"quotes": [{"path": "a", "start": "0", "end": 1, "text": "x", "sha256": ""}]}',
+        '{"quotes": [{"path": "treaty.txt", "start": "0", "end": 1, "text": "x", "sha256": ""}]}',
+    ],
+)
+def test_verify_of_something_else_is_an_error(indexed: Path, answers: str) -> None:
+    result = run("verify", "-", input=answers)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "qabot ask --json" in result.stderr
+
+
+def test_verify_of_bytes_that_are_no_text_is_an_error(indexed: Path) -> None:
+    write_files(indexed, {"answers": b"\xff\xfe\xff"})
+    result = run("verify", "answers")
+    assert result.exit_code == 2
+    assert "UTF-8" in result.stderr
+
+
+def test_status(indexed: Path) -> None:
+    out = run("status").stdout
+    assert re.match(r"index      index \(snapshot [0-9a-f]{16}, \d+\.\d MB\)\n", out)
+    assert "documents  2 from documents\n" in out
+    assert "           laws/office.txt  office  (2 passages)\n" in out
+    assert "           treaty.txt  The Treaty  (4 passages)\n" in out
+    assert "model      fake (fingerprint fingerprint-of-fake)\n" in out
+    assert out.endswith("Up to date.\n")
+    write_files(indexed, {"documents/treaty.txt": "x", "documents/new.txt": "y"})
+    (indexed / "documents/laws/office.txt").unlink()
+    out = run("status").stdout
+    assert out.endswith(
+        "~ changed since indexing: treaty.txt\n"
+        "- gone since indexing: laws/office.txt\n"
+        "+ not indexed yet: new.txt\n"
+        "Run `qabot index` to bring the index in step.\n"
+    )
+    value = json.loads(run("status", "--json").stdout)
+    assert value["current"] is False
+    assert (value["changed"], value["gone"], value["new"]) == (["treaty.txt"], ["laws/office.txt"], ["new.txt"])
+    assert [d["path"] for d in value["documents"]] == ["laws/office.txt", "treaty.txt"]
+    assert value["recipe"]["model"] == "fake"
+
+
+@pytest.mark.parametrize("command", [["ask", "x"], ["show", "a:0-1"], ["verify"], ["status"]])
+def test_without_an_index_every_command_says_what_to_do(command: list[str]) -> None:
+    result = run(*command)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "qabot: There is no index in index (no manifest.json). "
+        "Run `qabot index`, or name another folder with --index DIR.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["aks", "x"], "No such command 'aks'. Did you mean 'ask'?"),
+        (["idnex"], "No such command 'idnex'. Did you mean 'index'?"),
+        (["who signed it?"], 'To ask something: qabot ask "..."'),
+        (["ask"], 'There is no question. Give one: qabot ask "..."'),
+        (["ask", "x", "--batch", "-"], "--batch reads its questions from a file; leave the QUESTION out."),
+        (["ask", "x", "-k", "0"], "0 is not in the range 1<=x<=50"),
+        (["ask", "x", "--josn"], "'--json'?"),
+        (["ask", "--batch", "none.jsonl"], "none.jsonl"),
+        (["index", "--documents", "none"], "The documents folder is none, but nothing is there."),
+        (["index", "--documents", "config.toml"], "The documents folder is config.toml, but a file is there."),
+        (["index", "--index", "config.toml"], "config.toml"),
+        (["status", "--config", "none.toml"], "The configuration file none.toml does not exist."),
+    ],
+)
+def test_mistakes_are_told_with_the_nearest_name(indexed: Path, arguments: list[str], message: str) -> None:
+    result = run(*arguments, input="")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_settings_come_from_file_environment_and_flags(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(*arguments: str) -> int:
+        return len(json.loads(run("ask", "signed Vienna party office opens", "--json", *arguments).stdout)["quotes"])
+
+    assert count() == 3
+    (indexed / "config.toml").write_text(CONFIG + "quotes = 2\n")
+    assert count() == 2
+    monkeypatch.setenv("QABOT_QUOTES", "1")
+    assert count() == 1
+    assert count("-k", "3") == 3
+    monkeypatch.setenv("QABOT_QUOTE", "1")
+    result = run("ask", "x")
+    assert result.exit_code == 2
+    assert "QABOT_QUOTE, which is no setting of qabot. Did you mean QABOT_QUOTES?" in result.stderr
+    monkeypatch.delenv("QABOT_QUOTE")
+    (indexed / "other.toml").write_text('modle = "x"\n')
+    result = run("ask", "x", "--config", "other.toml")
+    assert "other.toml sets modle, which is no setting of qabot. Did you mean model?" in result.stderr
+
+
+def test_an_index_of_another_model_is_refused(indexed: Path) -> None:
+    (indexed / "config.toml").write_text(CONFIG.replace("fake", "other"))
+    result = run("ask", "x")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "built with the model 'fake'" in result.stderr
+
+
+def test_changed_and_removed_files_are_told_below_the_answer(indexed: Path) -> None:
+    write_files(indexed, {"documents/treaty.txt": "Other."})
+    (indexed / "documents/laws/office.txt").unlink()
+    out = run("ask", "The treaty was signed in Vienna at the office").stdout
+    assert "The file has changed since this was indexed; the quote is from the older text. Run `qabot index`.\n" in out
+    assert "Withheld: a passage of laws/office.txt, which has been removed since it was indexed." in out
+
+
+def test_help_and_version() -> None:
+    out = run("--help").stdout
+    for command in ("index", "ask", "show", "verify", "status"):
+        assert re.search(rf"^  {command} ", out, re.MULTILINE)
+        page = run(command, "--help")
+        assert page.exit_code == 0
+        for flag in ("--documents DIR", "--index DIR", "--config FILE", "--no-color"):
+            assert flag in page.stdout
+        assert max(map(len, page.stdout.split("\n"))) <= 100
+    assert run("ask", "-h").stdout == run("ask", "--help").stdout
+    assert run("--version").stdout == f"qabot, version {__version__}\n"
+
+
+def test_a_closed_pipe_is_no_error(indexed: Path) -> None:
+    import subprocess
+    import sys
+
+    line = json.dumps({"question": "hello"}) + "\n"
+    code = (
+        "import sys; sys.path[:0] = sys.argv.pop().split('|')\n"
+        "import pytest\nfrom support import FakeEncoder, use_encoder\nfrom qabot.cli import main\n"
+        "use_encoder(pytest.MonkeyPatch(), FakeEncoder())\nmain(['ask', '--batch', '-'])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "|".join(sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    assert process.stderr
+    process.stdin.write(line)
+    process.stdin.flush()
+    process.stdout.close()
+    try:
+        process.stdin.write(line * 2000)
+        process.stdin.close()
+    except BrokenPipeError:
+        pass
+    errors = process.stderr.read()
+    process.stderr.close()
+    process.wait(60)
+    assert "Traceback" not in errors

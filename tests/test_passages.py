@@ -1,0 +1,121 @@
+"""Passages are slices of sentences that fit the model; blocks contain them and fit, too."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from qabot.build import LIMIT_MARGIN
+from qabot.embedding import OnnxEncoder
+from qabot.passages import Passage, TokenEnds, cut_passages, model_text
+from qabot.sentences import segment
+from qabot.types import Segmentation
+from support import HOSTILE, TEXTS, FakeEncoder, universal_lines
+
+FAKE = FakeEncoder()
+
+
+def byte_ends(text: str) -> list[int]:
+    """A byte-level tokenizer: a token a UTF-8 byte, so that one code point may end up to four tokens."""
+    return [position + 1 for position, character in enumerate(text) for _ in character.encode()]
+
+
+def check(text: str, found: Segmentation, passages: list[Passage], token_ends: TokenEnds, limit: int) -> None:
+    position, lines = 0, universal_lines(text)
+    for passage in passages:
+        assert position <= passage.start < passage.end <= len(text)
+        position = passage.end
+        body = text[passage.start : passage.end]
+        assert body == body.strip()
+        assert passage.block.start <= passage.start
+        assert passage.end <= passage.block.end
+        assert passage.line == lines[passage.start]
+        for span in passage.scales():
+            tokens = len(token_ends(text[span.start : span.end]))
+            # A single code point may have more tokens than any limit; it can't be cut.
+            assert tokens <= limit + LIMIT_MARGIN or span.end - span.start == 1
+        sentence = [s for s in found.sentences if s.start <= passage.start and passage.end <= s.end]
+        assert len(sentence) == 1
+        assert sentence[0].furniture == passage.furniture
+        assert found.paragraphs[sentence[0].paragraph].heading == passage.heading
+    covered = {n for passage in passages for n in range(passage.start, passage.end)}
+    for one in found.sentences:
+        missing = [n for n in range(one.start, one.end) if n not in covered]
+        assert not "".join(text[n] for n in missing).strip().strip("\ufeff").strip()
+    blocks = sorted({(p.block.start, p.block.end) for p in passages})
+    for (_, end), (start, _) in pairwise(blocks):
+        assert end <= start
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_texts(name: str, markdown: bool) -> None:
+    text = HOSTILE[name]
+    found = segment(text, markdown=markdown)
+    for token_ends in (FAKE.token_ends, byte_ends):
+        for limit in (1, 7, 38, 246):
+            check(text, found, list(cut_passages(text, found, token_ends, limit)), token_ends, limit)
+
+
+@settings(max_examples=500)
+@given(TEXTS, st.booleans(), st.integers(1, 60), st.sampled_from([FAKE.token_ends, byte_ends]))
+@example("😀", False, 2, byte_ends)
+@example("ab 😀😀 c", False, 3, byte_ends)
+def test_any_text(text: str, markdown: bool, limit: int, token_ends: TokenEnds) -> None:
+    found = segment(text, markdown=markdown)
+    check(text, found, list(cut_passages(text, found, token_ends, limit)), token_ends, limit)
+
+
+def test_a_long_sentence_is_cut_at_white_space() -> None:
+    text = " ".join(f"word{n}" for n in range(100)) + "."
+    found = segment(text)
+    passages = list(cut_passages(text, found, FAKE.token_ends, 30))
+    assert len(passages) == 4
+    assert " ".join(text[p.start : p.end] for p in passages) == text
+
+
+def test_blocks_share_a_paragraph_evenly() -> None:
+    text = " ".join(f"Sentence {n} has six words." for n in range(20))
+    found = segment(text)
+    passages = list(cut_passages(text, found, FAKE.token_ends, 60))
+    blocks = {(p.block.start, p.block.end) for p in passages}
+    sizes = sorted(sum((p.block.start, p.block.end) == block for p in passages) for block in blocks)
+    assert len(passages) == 20
+    assert len(blocks) == 2
+    assert sizes == [10, 10]
+
+
+def test_a_limit_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        list(cut_passages("a", segment("a"), FAKE.token_ends, 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown", "expected"),
+    [
+        ("a\r\n  b\u00a0c\t", False, "a b c"),
+        ("see [the *text*](https://example.org) ![alt](x.png)", True, "see the *text* alt"),
+        ("see [the text](https://example.org)", False, "see [the text](https://example.org)"),
+        ("f[0](x", True, "f[0](x"),
+    ],
+)
+def test_model_text(text: str, markdown: bool, expected: str) -> None:
+    assert model_text(text, markdown=markdown) == expected
+
+
+def test_the_default_models_tokenizer_fits_every_hostile_text(model_cache: Path) -> None:
+    encoder = OnnxEncoder(next(model_cache.glob("*/encoder.json")).parent)
+    limit = encoder.limit - LIMIT_MARGIN
+    window = encoder.facts.window
+    extra = ["ab-" * 3000, "Ünïcödé" * 700, "antidisestablishmentarianism-" * 400, "\u200b\u00adx" * 3000]
+    for text in (*HOSTILE.values(), *extra, "\n\n".join(HOSTILE.values())):
+        found = segment(text, markdown=True)
+        for passage in cut_passages(text, found, encoder.token_ends, limit):
+            for span in passage.scales():
+                given = model_text(text[span.start : span.end], markdown=True)
+                # Two special tokens; `embed` refuses what is longer.
+                assert len(encoder.token_ends(given)) + 2 <= window

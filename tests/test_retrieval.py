@@ -1,0 +1,193 @@
+"""Candidates against brute force over all passages, and what the words and the page's furniture change."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qabot.index import Index, StoredPassage
+from qabot.lexical import asked_words, pieces, words
+from qabot.retrieval import dense_scores, retrieve
+from support import SEEDS, TEXTS, FakeEncoder, build, build_files
+
+FAKE = FakeEncoder()
+QUESTIONS = [
+    "Who re-committed the US to human rights?",
+    "What did the Council of Europe say?",
+    "human rights defenders",
+    "zzz qqq",
+    "Print",
+]
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    target = tmp_path_factory.mktemp("seeds")
+    build(SEEDS, target)
+    return Index(target)
+
+
+def everything(index: Index) -> list[StoredPassage]:
+    return [p for d in index.documents() for p in index.passages_of(d.id, 0, index.length(d.id) + 1)]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_dense_scores_are_brute_force(seeds: Index, question: str) -> None:
+    passages = everything(seeds)
+    vector = FAKE.embed_question(question)
+
+    def embedded(stored: StoredPassage, start: int, end: int) -> np.ndarray:
+        return FAKE.vector(seeds.text(stored.document, start, end))
+
+    expected = []
+    for number, stored in enumerate(passages):
+        span = stored.passage
+        near = [p for p in passages[max(number - 1, 0) : number + 2] if p.block == stored.block]
+        window = np.sum([embedded(p, p.passage.start, p.passage.end) for p in near], axis=0)
+        cosines = (
+            embedded(stored, span.start, span.end) @ vector,
+            window @ vector / np.linalg.norm(window),
+            embedded(stored, span.block.start, span.block.end) @ vector,
+        )
+        expected.append(sum(cosines) / 3)
+    np.testing.assert_allclose(dense_scores(seeds, vector, passages), expected, atol=1e-5)
+    some = passages[3:40:5]
+    np.testing.assert_allclose(dense_scores(seeds, vector, some), expected[3:40:5], atol=1e-5)
+    assert len(dense_scores(seeds, vector, [])) == 0
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_candidates_are_ranked_and_restricted(seeds: Index, question: str) -> None:
+    found = retrieve(seeds, FAKE, question)
+    assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+    assert len({c.stored.id for c in found}) == len(found)
+    assert all(0 <= c.lexical <= 1 and -1.001 <= c.dense <= 1.001 and math.isfinite(c.score) for c in found)
+    assert retrieve(seeds, FAKE, question) == found
+    for documents in ([0], [1, 4]):
+        inside = retrieve(seeds, FAKE, question, documents)
+        assert inside
+        assert {c.stored.document for c in inside} <= set(documents)
+    assert retrieve(seeds, FAKE, question, []) == []
+
+
+def test_the_best_candidate_is_the_sentence_that_was_asked_for(seeds: Index) -> None:
+    for stored in everything(seeds)[::9]:
+        text = seeds.text(stored.document, stored.passage.start, stored.passage.end)
+        if len(text.split()) > 8 and not stored.passage.furniture:
+            best = retrieve(seeds, FAKE, text)[0].stored.passage
+            assert seeds.text(retrieve(seeds, FAKE, text)[0].stored.document, best.start, best.end) == text
+
+
+@settings(max_examples=150)
+@given(TEXTS, st.integers(1, 80))
+def test_shares_of_words_are_shares(seeds: Index, question: str, k: int) -> None:
+    found = seeds.lexical.search(question, k, seeds.words_like)
+    assert len(found) <= k
+    assert all(0 <= share <= 1 for _, share in found)
+    assert [share for _, share in found] == sorted((share for _, share in found), reverse=True)
+    blocks = {stored.block for stored in everything(seeds)}
+    assert {number for number, _ in found} <= blocks
+    inside = seeds.lexical.search(question, k, seeds.words_like, [2])
+    assert {stored.document for stored in seeds.passages_in([number for number, _ in inside])} <= {2}
+
+
+def best(index: Index, question: str, documents: list[int] | None = None) -> list[str]:
+    """The paths of the blocks that words find, best first."""
+    found = index.lexical.search(question, 10, index.words_like, documents)
+    stored = [index.passages_in([number])[0] for number, _ in found]
+    return [index.document(one.document).path for one in stored]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Index:
+    return build_files(
+        tmp_path,
+        {
+            "a.txt": "The parliament ratified the convention on torture.",
+            "b.txt": "Lighthouses were automated in the north.",
+            "c.txt": "On torture the convention says nothing; the parliament slept.",
+            "d.txt": "Die Straße nach Zürich war lang. Ein Café lag dort.",
+            "sources.toml": '["b.txt"]\nauthor = "Fresnel"\ntitle = "Beacons"\n',
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("question", "path"),
+    [
+        ("lighthouses", "b.txt"),
+        ("LIGHTHOUSE", "b.txt"),
+        ("who automates them?", "b.txt"),
+        ("lihgthouses", "b.txt"),
+        ("lighthuoses", "b.txt"),
+        ("automted", "b.txt"),
+        ("parlament ratifyed", "a.txt"),
+        ("fresnel", "b.txt"),
+        ("beacons", "b.txt"),
+        ("strasse zurich", "d.txt"),
+        ("cafe", "d.txt"),
+        ('"ratified the convention"', "a.txt"),
+        ("“convention says nothing”", "c.txt"),
+    ],
+)
+def test_words_find_inflected_misspelt_and_accented(small: Index, question: str, path: str) -> None:
+    assert best(small, question)[0] == path
+
+
+def test_a_phrase_in_quotation_marks_is_required(small: Index) -> None:
+    assert sorted(best(small, "convention torture parliament")) == ["a.txt", "c.txt"]
+    assert best(small, '"the convention on torture"') == ["a.txt"]
+    assert best(small, 'parliament "torture the convention"') == ["c.txt"]
+    assert best(small, 'parliament "convention of torture"') == []
+
+
+def test_words_that_everything_has_say_less_than_rare_ones(tmp_path: Path) -> None:
+    index = build_files(
+        tmp_path,
+        {f"{n}.txt": "The report covers the year and the region." for n in range(8)}
+        | {"rare.txt": "The zebra slept.", "8.txt": "The region has a report for the year."},
+    )
+    assert best(index, "report year zebra")[0] == "rare.txt"
+
+
+def test_a_word_that_no_block_has_lowers_the_share(small: Index) -> None:
+    whole = dict(small.lexical.search("lighthouses automated", 5, small.words_like))
+    half = dict(small.lexical.search("lighthouses xqzvwk", 5, small.words_like))
+    assert max(half.values()) < max(whole.values()) * 0.7
+
+
+def test_furniture_does_not_beat_an_equally_good_sentence(tmp_path: Path) -> None:
+    index = build_files(
+        tmp_path,
+        {
+            "a.txt": "Subscribe to evening papers\n\nScribbles to evening papers\n\nMore of the text stands here.\n",
+            "b.txt": "Share on paper\n\nWrote on paper\n\nMore of the text stands here.\n",
+        },
+    )
+    for question in ("evening papers", "on paper", "papers of the evening", "what of paper?"):
+        found = retrieve(index, FAKE, question)
+        first, second = found[:2]
+        assert (first.dense, first.lexical) == pytest.approx((second.dense, second.lexical))
+        # Without a penalty the earlier one, the furniture, would come first.
+        assert not first.stored.passage.furniture
+        assert second.stored.passage.furniture
+        # It stays quotable.
+        assert any(candidate.stored.passage.furniture for candidate in found)
+
+
+def test_the_words_of_a_question() -> None:
+    assert asked_words("Who signed the Treaty?") == ["signed", "treaty"]
+    assert asked_words("what is it") == ["what", "is", "it"]
+    assert words("Ünï Straße E\u0301té ½") == ["uni", "straße", "ete", "1", "2"] or words("Ünï")[0] == "uni"
+    assert pieces(["cats", "a", ""]) == ["_cat", "cats", "ats_", "_a_", "__"]
+
+
+@given(TEXTS)
+def test_words_are_the_same_in_pieces_and_whole(text: str) -> None:
+    assert words(text) == [word for line in text.split("\n") for word in words(line)]
+    assert all(word == word.lower() for word in words(text))
