@@ -25,7 +25,7 @@ from qabot.types import Outcome
 
 Floats = NDArray[np.float64]
 FORMAT = 1
-SIGNALS = ("dense", "lexical", "lead", "reader", "reader_margin")
+SIGNALS = ("dense", "lexical", "lead", "reader", "reader_margin", "reader_sum")
 FIRST = 30
 """How many candidates the signals are made of: no more than a trace holds, so that a calibration is fitted on the
 very values that it is later given."""
@@ -46,7 +46,8 @@ def signals(
     first 30 candidates are looked at.
 
     dense, lexical: the best of the first 5. lead: how far the best fused score is above the mean of the next 4.
-    reader: log odds of the reader's best probability; reader_margin: how far they are above the second best; both
+    reader: log odds of the reader's best probability; reader_margin: how far they are above the second best;
+    reader_sum: log of the sum of all odds, which many half-hearted candidates raise as well as one good one; these
     only when a reader read any candidate.
     """
     ranked = sorted(fused[:FIRST], reverse=True)[:TOP]
@@ -60,6 +61,7 @@ def signals(
     if read:
         found["reader"] = read[0]
         found["reader_margin"] = read[0] - (read[1] if len(read) > 1 else _log_odds(0.0))
+        found["reader_sum"] = float(np.logaddexp.reduce(read))
     return found
 
 
@@ -153,7 +155,8 @@ def fit_isotonic(name: str, values: Floats, labels: NDArray[np.bool_]) -> Isoton
 class Data:
     """The labelled questions that a curve was fitted on: sha256 and names of their files, and counts.
 
-    right: how often the first quote answered, which is what the curve predicts.
+    answerable: of how many the documents hold an answer, which is what the curve predicts. right: how often the first
+    quote answered.
     """
 
     sha256: str
@@ -195,7 +198,7 @@ class Calibration:
     measured: Measured
 
     def judge(self, found: Mapping[str, float]) -> tuple[float, Outcome]:
-        """The probability, 0..1, that the best candidate answers, and the outcome that makes."""
+        """The probability, 0..1, that the documents answer, and the outcome that makes."""
         probability = self.curve.probability(found)
         if probability >= self.answered:
             return probability, "answered"

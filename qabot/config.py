@@ -38,7 +38,9 @@ class Settings(BaseSettings):
     documents: Path = Field(Path("seeds"), description="Folder of the documents.")
     index: Path = Field(Path("index"), description="Folder of the index; `qabot index` makes it.")
     model: str = Field("qabot-minilm", min_length=1, description="Embedding model: a name or a folder.")
-    reader: str = Field("none", min_length=1, description="Model that reads the candidates: none, a name or a folder.")
+    reader: str = Field(
+        "qabot-reader", min_length=1, description="Model that reads the candidates: none, a name or a folder."
+    )
     calibration: Path | None = Field(None, description="Calibration file made by `qabot calibrate`.")
     language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="Language of the documents, ISO 639-1.")
     quotes: int = Field(3, ge=1, le=50, description="How many quotes an answer may have.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,7 +30,9 @@ class EncoderFacts:
     """What is known of an exported model.
 
     fingerprint: of its weights, prompts and window. dimension: of its vectors. window: longest input in
-    tokens, special ones included. query_prompt, document_prompt: put before each text; may be empty.
+    tokens, special ones included. query_prompt, document_prompt: put before each text; may be empty. alone: texts
+    must not share a batch: a quantised model scales its activations by everything that is in one, so that a text's
+    vector would depend on its company.
     """
 
     name: str
@@ -38,6 +41,7 @@ class EncoderFacts:
     window: int
     query_prompt: str
     document_prompt: str
+    alone: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON holds them."""
@@ -88,8 +92,10 @@ class OnnxEncoder:
         try:
             self._facts = EncoderFacts(**json.loads((folder / ENCODER_FILE).read_text(encoding="utf-8")))
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+            # Texts that are run one by one share the cores among themselves instead.
+            self._workers = (threads or os.cpu_count() or 1) if self._facts.alone else 1
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
+            options.intra_op_num_threads = 1 if self._facts.alone else threads
             options.log_severity_level = 3
             self._session = onnxruntime.InferenceSession(
                 str(folder / MODEL_FILE), options, providers=["CPUExecutionProvider"]
@@ -133,10 +139,13 @@ class OnnxEncoder:
                 f"a text of {len(ids[order[-1]])} tokens does not fit the {self._facts.window} of {self._facts.name}"
             )
         vectors = np.empty((len(texts), self._facts.dimension), np.float32)
-        for batch in _batches(order, ids):
-            vectors[batch] = self._run([ids[position] for position in batch])
-            if advance:
-                advance(len(batch))
+        batches = [[position] for position in order] if self._facts.alone else _batches(order, ids)
+        with ThreadPoolExecutor(self._workers) as pool:
+            results = pool.map(lambda batch: self._run([ids[position] for position in batch]), batches)
+            for batch, result in zip(batches, results, strict=True):
+                vectors[batch] = result
+                if advance:
+                    advance(len(batch))
         return vectors
 
     def embed_question(self, question: str) -> Vectors:

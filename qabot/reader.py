@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +28,6 @@ OWN_FOLDER = Path(__file__).parent / "data" / "reader"
 READER_FILE = "reader.json"
 QUESTION_TOKENS = 40
 WINDOW_TOKENS = 144
-BATCH = 16
 QUESTION_PART = -1
 
 
@@ -93,7 +94,7 @@ class OnnxReader:
                     f"{folder / about['file']} has sha256 {found}; {READER_FILE} says {about['sha256']}. Install it again."
                 )
             options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
+            options.intra_op_num_threads = 1
             options.log_severity_level = 3
             self._session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
             self._tokenizer = Tokenizer.from_file(str(folder / about["tokenizer"]))
@@ -106,6 +107,7 @@ class OnnxReader:
             ) from error
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._workers = threads or os.cpu_count() or 1
         self._sentences = int(about["sentences"])
         empty = self._tokenizer.encode("", "").ids
         # [CLS] [SEP] [SEP] for BERT; <s> </s> </s> </s> where texts are parted by two.
@@ -116,17 +118,14 @@ class OnnxReader:
         """See `Reader`. Sentences that don't fit the model's window beside the one to keep are not read."""
         asked = self._ids(question)[:QUESTION_TOKENS]
         packed = [self._pack(asked, window) for window in windows]
-        order = sorted(range(len(packed)), key=lambda position: len(packed[position][0]))
-        results: list[tuple[float | None, ...]] = [()] * len(windows)
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            scores = self._run([packed[position][:2] for position in batch])
-            for row, position in enumerate(batch):
-                first, last = packed[position][2:]
-                read = tuple(float(score) for score in scores[row, : last - first + 1])
-                unread = len(windows[position].sentences) - 1 - last
-                results[position] = (*[None] * first, *read, *[None] * unread)
-        return results
+        # One by one: a quantised model scales its activations by everything in a batch, and a window's score must not
+        # depend on its company. The cores are shared among the windows instead.
+        with ThreadPoolExecutor(self._workers) as pool:
+            scores = pool.map(lambda pack: self._run(pack[0], pack[1]), packed)
+            return [
+                (*[None] * first, *map(float, row[: last - first + 1]), *[None] * (len(window.sentences) - 1 - last))
+                for window, (_, _, first, last), row in zip(windows, packed, scores, strict=True)
+            ]
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
@@ -149,15 +148,15 @@ class OnnxReader:
             parts += [number] * len(kept)
         return [*ids, self._last], [*parts, 0], first, last
 
-    def _run(self, rows: list[tuple[list[int], list[int]]]) -> NDArray[np.float32]:
-        length = max(len(ids) for ids, _ in rows)
-        feeds = {name: np.zeros((len(rows), length), np.int64) for name in ("ids", "mask", "parts")}
-        for row, (ids, parts) in enumerate(rows):
-            feeds["ids"][row, : len(ids)] = ids
-            feeds["parts"][row, : len(parts)] = parts
-            feeds["mask"][row, : len(ids)] = 1
+    def _run(self, ids: list[int], parts: list[int]) -> NDArray[np.float32]:
+        feeds = {
+            "ids": np.array([ids], np.int64),
+            "mask": np.ones((1, len(ids)), np.int64),
+            "parts": np.array([parts], np.int64),
+        }
         scores: NDArray[np.float32] = self._session.run(["sentences"], feeds)[0]
-        return scores
+        first: NDArray[np.float32] = scores[0]
+        return first
 
 
 class CrossEncoderReader:

@@ -45,7 +45,7 @@ def choose_calibration(file: Path | None, recipe: Mapping[str, str], tell: Tell)
 
 
 def judge(calibration: Calibration, candidates: Sequence[Candidate]) -> tuple[float, Outcome]:
-    """The probability, 0..1, that the best candidate answers, and what that makes of the answer."""
+    """The probability, 0..1, that the documents answer, and what that makes of the answer."""
     if not candidates:
         return 0.0, "nothing"
     found = signals(

@@ -13,16 +13,17 @@ from qabot.index import Index, StoredPassage
 from qabot.reader import Reader, Window
 from qabot.retrieval import Candidate
 
-WINDOWS = 24
+WINDOWS = 14
 """How many windows are read for a question."""
 WINDOW_WORDS = 80
 NEIGHBOURS = 12
-RETRIEVAL_WEIGHT = 5.0
-"""What the retriever's score counts beside a reader's log odds."""
+RETRIEVAL_WEIGHT, RETRIEVAL_MOST = 12.0, 0.8
+"""What the retriever's score counts beside a reader's log odds, and up to where: past it, a question was put in the
+words of the text, and the words have said what they can."""
 
 
 def rerank(index: Index, reader: Reader, question: str, candidates: list[Candidate]) -> list[Candidate]:
-    """The candidates best first by log odds + `RETRIEVAL_WEIGHT` x retrieval score; those not read come last."""
+    """The candidates best first by log odds and weighted retrieval score; those not read come last."""
     places: list[list[StoredPassage]] = []
     windows: list[Window] = []
     covered: set[int] = set()
@@ -45,7 +46,7 @@ def rerank(index: Index, reader: Reader, question: str, candidates: list[Candida
                 odds[stored.id] = max(odds.get(stored.id, score), score)
     read = [replace(c, reader=odds[c.stored.id]) for c in candidates if c.stored.id in odds]
     unread = [c for c in candidates if c.stored.id not in odds]
-    return [*sorted(read, key=lambda c: (-(c.reader or 0.0) - RETRIEVAL_WEIGHT * c.score, c.stored.id)), *unread]
+    return [*sorted(read, key=lambda candidate: (-_weighed(candidate), candidate.stored.id)), *unread]
 
 
 def probability(candidate: Candidate) -> float | None:
@@ -57,7 +58,11 @@ def shown_score(candidate: Candidate) -> float:
     """What ranks the candidate, squeezed into 0..1: to compare the quotes of one answer, no probability."""
     if candidate.reader is None:
         return max(candidate.score, 0.0) / (1 + max(candidate.score, 0.0))
-    return 1 / (1 + math.exp(-max(min(candidate.reader + RETRIEVAL_WEIGHT * candidate.score, 30.0), -30.0)))
+    return 1 / (1 + math.exp(-max(min(_weighed(candidate), 30.0), -30.0)))
+
+
+def _weighed(candidate: Candidate) -> float:
+    return (candidate.reader or 0.0) + RETRIEVAL_WEIGHT * min(candidate.score, RETRIEVAL_MOST)
 
 
 def reading_window(index: Index, centre: StoredPassage) -> tuple[list[StoredPassage], int]:

@@ -154,7 +154,7 @@ class Trace:
 class Answer:
     """What both front ends show.
 
-    confidence: calibrated probability, 0..1, that the first quote answers. quotes: best first; unless
+    confidence: calibrated probability, 0..1, that the documents answer. quotes: best first; unless
     `answered`, they are only the closest passages. note: identifier of a fixed phrase (`qabot.phrases`) that
     explains an outcome without quotes. scope: the documents or folders asked for, as they were given. gone: paths whose quotes were withheld, their files having been removed
     since indexing. thresholds: the least confidence of each outcome. model, index: what answered. timings_ms: stage -> milliseconds.

@@ -36,6 +36,8 @@ MOST_QUOTES = 5
 ANSWERED, NOT_ANSWERED = 0x3BA55D, 0x80848E
 SPARE = 240
 """Text units kept free, so that an old answer can still be marked as outdated."""
+MOST_SCOPE = 300
+"""Characters of a scope that are shown; commands take 100."""
 SHORT = 120
 
 
@@ -137,7 +139,7 @@ def _alike(heading: str, title: str) -> bool:
 def _head(question: str, scope: str | None, setting: Setting) -> list[Block]:
     blocks: list[Block] = [Text(f"**{escape_line(question)}**", QUESTION_ID)] if question.strip() else []
     if scope:
-        blocks.append(Text("-# " + say(setting.language, "scope", scope=escape_line(scope)), SCOPE_ID))
+        blocks.append(Text("-# " + say(setting.language, "scope", scope=escape_line(scope[:MOST_SCOPE])), SCOPE_ID))
     return blocks
 
 

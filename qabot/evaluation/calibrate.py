@@ -42,7 +42,7 @@ LEAST = 30
 class Observation:
     """A question that was searched for: its signals, and what is known of it.
 
-    right: the first quote answers, which the curve learns to predict.
+    answerable: the documents hold an answer, which the curve learns to predict. right: the first quote is one.
     """
 
     found: dict[str, float]
@@ -85,30 +85,24 @@ def calibrate(
     with a fixed seed). Raises `QuestionError` when the questions are too few or of one kind.
     """
     seen = [observation for run in runs for observation in observe(run)]
-    right = np.array([one.right for one in seen], np.bool_)
+    answerable = np.array([one.answerable for one in seen], np.bool_)
     least = LEAST // 5
-    if len(seen) < LEAST or right.sum() < least or (~right).sum() < least:
+    if len(seen) < LEAST or answerable.sum() < least or (~answerable).sum() < least:
         raise QuestionError(
-            f"{len(seen)} questions had candidates, and the first quote answered {int(right.sum())} of them. At least "
-            f"{LEAST} are needed, with {least} where it answers and {least} where it doesn't: add questions."
+            f"{len(seen)} questions had candidates, and {int(answerable.sum())} of them have an answer. At least {LEAST} "
+            f"are needed, with {least} that have an answer and {least} that have none: add questions."
         )
     names = _chosen(seen, method, use)
     values = np.array([[one.found[name] for name in names] for one in seen], np.float64)
 
     def fit(rows: NDArray[np.bool_]) -> Curve:
         if method == "isotonic":
-            return fit_isotonic(names[0], values[rows, 0], right[rows])
-        return fit_platt(names, values[rows], right[rows])
+            return fit_isotonic(names[0], values[rows, 0], answerable[rows])
+        return fit_platt(names, values[rows], answerable[rows])
 
-    unseen = _cross_validated(seen, right, fit)
-    answerable = np.array([one.answerable for one in seen], np.bool_)
+    unseen = _cross_validated(seen, answerable, fit)
     off_topic = np.array([one.off_topic for one in seen], np.bool_)
     if answered is None:
-        if answerable.all() or not answerable.any():
-            raise QuestionError(
-                f"All {len(seen)} questions are {'' if answerable.any() else 'not '}answerable, which leaves no way to "
-                "choose the threshold of `answered`. Add questions of the other kind, or set it with --answered P."
-            )
         answered = best_threshold(unseen, answerable)
     if related is None:
         related = related_threshold(unseen, off_topic, answered)
@@ -134,11 +128,11 @@ def calibrate(
             questions=len(seen),
             answerable=int(answerable.sum()),
             off_topic=int(off_topic.sum()),
-            right=int(right.sum()),
+            right=sum(one.right for one in seen),
         ),
         measured=Measured(
             folds=FOLDS,
-            ece=float(ece(unseen, right.astype(float), one)[0]),
+            ece=float(ece(unseen, answerable.astype(float), one)[0]),
             auroc=area(~answerable),
             auroc_offtopic=area(~answerable & off_topic),
             auroc_ontopic=area(~answerable & ~off_topic),
@@ -202,13 +196,13 @@ def _chosen(seen: Sequence[Observation], method: Method, use: Sequence[str]) -> 
 
 
 def _cross_validated(
-    seen: Sequence[Observation], right: NDArray[np.bool_], fit: Callable[[NDArray[np.bool_]], Curve]
+    seen: Sequence[Observation], labels: NDArray[np.bool_], fit: Callable[[NDArray[np.bool_]], Curve]
 ) -> Floats:
     """(n,) the probability of each question by a curve that was fitted without its fold."""
     fold = np.empty(len(seen), np.int64)
     random = np.random.default_rng(SEED)
     for label in (True, False):  # each fold gets its share of either label
-        members = random.permutation(np.flatnonzero(right == label))
+        members = random.permutation(np.flatnonzero(labels == label))
         fold[members] = np.arange(len(members)) % FOLDS
     unseen = np.empty(len(seen))
     for number in range(FOLDS):

@@ -214,7 +214,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "ece",
         "expected calibration error (lower is better)",
-        lambda t, w: ece(t.confidence, t.right, w),
+        lambda t, w: ece(t.confidence, t.answerable, w),
         lower=True,
     ),
 )
@@ -276,7 +276,7 @@ def risk_coverage(confidence: Floats, right: Floats) -> list[tuple[float, float]
 
 
 def reliability(confidence: Floats, right: Floats, bins: int = BINS) -> list[tuple[float, float, int]]:
-    """(mean confidence, share right, count) of each bin that isn't empty."""
+    """(mean confidence, share so, count) of each bin that isn't empty."""
     member = _bins(confidence, bins)
     count = member.sum(axis=0)
     points = zip(confidence @ member, right @ member, count, strict=True)

@@ -111,7 +111,7 @@ def _plots(found: Report) -> Iterable[str]:
     line = [(said, right) for said, right, _ in curves.reliability]
     ideal = Series("as it should be", "faint", line=[(0, 0), (1, 1)])
     reliable = [ideal, Series("measured", "a", line=line, dots=dots)]
-    yield chart("Reliability", "confidence", "share right", FIFTHS, reliable)
+    yield chart("Reliability", "confidence", "share answerable", FIFTHS, reliable)
     if curves.quotes:
         hits = [Series("quotes", "a", line=curves.quotes), Series("candidates", "b", line=curves.candidates)]
         ticks = [1.0, *range(5, CANDIDATES + 1, 5)]

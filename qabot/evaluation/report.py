@@ -56,7 +56,7 @@ class Failure:
 class Curves:
     """The points of the plots, over the questions of `overall`.
 
-    risk_coverage: (share answered, share of those wrong). reliability: (mean confidence, share right, count).
+    risk_coverage: (share answered, share of those wrong). reliability: (mean confidence, share answerable, count).
     quotes, candidates: (k, share of the answerable with a hit in the first k).
     """
 
@@ -129,7 +129,7 @@ def report(run: Run, compared: Sequence[Row] | None = None, compared_label: str 
         outcomes=_outcomes(run),
         curves=Curves(
             metrics.risk_coverage(overall.confidence, overall.right),
-            metrics.reliability(overall.confidence, overall.right),
+            metrics.reliability(overall.confidence, overall.answerable),
             metrics.hit_curve(overall.rank, DEPTH),
             metrics.hit_curve(overall.candidate_rank, CANDIDATES),
         ),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bot.botworld import HOSTS, ONE, Predictable
 from qabot.bot import run
+from qabot.bot.client import QabotClient
 from qabot.bot.options import BotSettings
 from qabot.config import load_settings
 from qabot.types import Answer
@@ -20,7 +21,7 @@ from support import settings_for
 TICK = 0.01
 
 
-class Measured(run.QabotClient):
+class Measured(QabotClient):
     """Notes how late a timer of 10 ms fires."""
 
     async def setup_hook(self) -> None:
@@ -55,10 +56,10 @@ if __name__ == "__main__":
     level = logging.getLevelNamesMapping()[sys.argv[2]] if len(sys.argv) > 2 else logging.INFO
     if "measure" in sys.argv:
         settings = load_settings(None, {"documents": root / "documents", "index": root / "index"})
-        run.QabotClient = Measured  # type: ignore[misc]
+        run.QabotClient = Measured  # type: ignore[attr-defined]
         options |= {"queue": 100, "remember": 0}
     else:
         settings = settings_for(root)
         kind = Stuck if "stuck" in sys.argv else Predictable
-        run.Answerer = lambda settings, tell: kind(settings)  # type: ignore[assignment, misc]
+        run.Answerer = lambda settings, tell: kind(settings)  # type: ignore[assignment, attr-defined, misc]
     sys.exit(run.run_bot(settings, BotSettings(**options), level=level))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import simcord
 import simcord.interactions
@@ -26,7 +26,7 @@ from qabot.bot.options import BotSettings
 from qabot.bot.store import Store
 from qabot.library import Library
 from qabot.quoting import Ranked, build_quotes
-from qabot.types import Answer
+from qabot.types import Answer, Outcome
 from support import SEEDS, FakeEncoder, build, settings_for, write_files
 
 WORD = re.compile(r"\w{4,}")
@@ -105,7 +105,7 @@ class Predictable(Library):
         best = scored[0].score if scored else 0.0
         found = build_quotes(index, scored[:50], quotes or self.settings.quotes, 90, per_document=per_document)
         shown, gone = Answerer._verified(self, found)  # type: ignore[arg-type]
-        outcome = "answered" if best >= 0.5 and shown else "related" if best >= 0.3 else "nothing"
+        outcome: Outcome = "answered" if best >= 0.5 and shown else "related" if best >= 0.3 else "nothing"
         return Answer(question, outcome, best, shown, "predictable", answer.index, gone=gone)
 
 
@@ -129,6 +129,11 @@ def make_desk(root: Path, **options: Any) -> Desk:
     return desk
 
 
+def predictable(desk: Desk) -> Predictable:
+    """The stand-in that answers at a desk of `make_desk`."""
+    return cast(Predictable, desk.answerer)
+
+
 class World:
     """One server with a channel, a member, another member and an admin, and the bot."""
 
@@ -145,13 +150,14 @@ class World:
 
     @property
     def answerer(self) -> Predictable:
-        return self.desk.answerer  # type: ignore[return-value]
+        return predictable(self.desk)
 
     async def press(self, person: Any, message: Any, label: str) -> Any:
         """A person presses the button with this label or emoji."""
         return await person.click(message, custom_id=ids(message)[label])
 
     def mention(self, text: str) -> str:
+        assert self.bot.user is not None
         return f"<@{self.bot.user.id}> {text}"
 
 
@@ -172,7 +178,7 @@ def speaking(locale: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def world(root: Path, *, locale: str = "en-US", **options: Any) -> Iterator[World]:
+async def world(root: Path, *, locale: str = "en-US", **options: Any) -> AsyncIterator[World]:
     """The bot in a simulated Discord."""
     desk = make_desk(root, **options)
     bot = QabotClient(desk)

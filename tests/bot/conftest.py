@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from pathlib import Path
 
 import pytest
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem):
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run coroutine tests, so that no plugin is needed."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
@@ -19,7 +20,7 @@ def pytest_pyfunc_call(pyfuncitem):
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory):
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Documents and index that no test changes."""
     from bot.botworld import make_corpus
 
@@ -27,7 +28,7 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture
-def own_corpus(tmp_path, corpus):
+def own_corpus(tmp_path: Path, corpus: Path) -> Path:
     """A copy that a test may change."""
     import shutil
 
@@ -37,7 +38,7 @@ def own_corpus(tmp_path, corpus):
 
 
 @pytest.fixture
-def root(tmp_path, corpus):
+def root(tmp_path: Path, corpus: Path) -> Path:
     """The shared documents and index, with a store of the test's own."""
     for name in ("documents", "index"):
         (tmp_path / name).symlink_to(corpus / name)

@@ -15,12 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from bot.botworld import SEEDS
 from bot.fakediscord import FakeDiscord
+from bot.fakediscord.world import Payload
 from qabot.bot.run import TOKEN_VARIABLE
 from qabot.config import load_settings
 from qabot.indexing import reindex
-from support import REPOSITORY
+from support import REPOSITORY, SEEDS
 
 
 def share(values: list[float], part: float) -> float:
@@ -33,7 +33,7 @@ def line(name: str, seconds: list[float]) -> str:
     return f"{name:<28} n={len(spent):<5} p50 {statistics.median(spent):7.1f} ms   p95 {share(spent, 0.95):7.1f} ms"
 
 
-async def ask(fake: FakeDiscord, person: dict, channel: dict, question: str) -> tuple[float, float]:
+async def ask(fake: FakeDiscord, person: Payload, channel: Payload, question: str) -> tuple[float, float]:
     begun = time.perf_counter()
     call = await fake.slash(person, channel, "ask", question=question[:300])
     await call.ack(30)

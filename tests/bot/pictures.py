@@ -15,7 +15,7 @@ from pathlib import Path
 import simcord
 from PIL import Image, ImageChops
 
-from bot.botworld import FILES, HOSTS, SEEDS, SOURCES, World, speaking
+from bot.botworld import FILES, HOSTS, SOURCES, World, speaking
 from qabot.answering import Answerer
 from qabot.bot.client import QabotClient
 from qabot.bot.desk import Desk
@@ -23,7 +23,7 @@ from qabot.bot.options import BotSettings
 from qabot.bot.store import Store
 from qabot.config import load_settings
 from qabot.indexing import reindex
-from support import write_files
+from support import SEEDS, write_files
 
 BROWSER = "chromium-headless-shell"
 WIDTH, HEIGHT, SCALE = 860, 1500, 1.5
@@ -34,7 +34,7 @@ REFUSED = "What is the capital of Australia?"
 HOSTILE = "What did the harbour pilot say?"
 
 
-async def shoot(w: World, viewer: object, target: Path, *, locale: str = "en-US") -> None:
+async def shoot(w: World, viewer: simcord.MemberActor, target: Path, *, locale: str = "en-US") -> None:
     """Photograph the channel as one person sees it, without the tool around it."""
     shot = target.with_suffix(".shot.png")
     async with w.env.preview(
@@ -91,9 +91,11 @@ async def main(folder: Path) -> None:
             store = Store(root / f"{name}.sqlite")
             desk = Desk(answerer, store, BotSettings(store=root / "x", cooldown=0, link_hosts=HOSTS))
             desk.look_again()
-            async with simcord.run(QabotClient(desk), shard_count=1) as env:
-                env.backend.get_user(env.bot.user.id).name = "qabot"
-                w = World(env, env.bot, locale=locale)
+            bot = QabotClient(desk)
+            async with simcord.run(bot, shard_count=1) as env:
+                assert bot.user is not None
+                env.backend.get_user(bot.user.id).name = "qabot"
+                w = World(env, bot, locale=locale)
                 with speaking(locale):
                     await w.alice.slash(w.channel, "ask", question=question, **options)
                 await shoot(w, w.alice, folder / f"{name}.png", locale=locale)

@@ -1,10 +1,14 @@
 """What admins do: permissions, status, re-index, settings, unanswered, review; and old answers that are marked."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
+import simcord
 
-from bot.botworld import MANY, NEAR, NOTHING, ONE, labels, text_of, world
+from bot.botworld import MANY, NEAR, NOTHING, ONE, World, labels, text_of, world
+from qabot.bot.admin import Admin
 from qabot.bot.reviewing import export_feedback
 from qabot.bot.store import PlaceSettings
 from qabot.errors import ConfigError
@@ -12,24 +16,25 @@ from qabot.evaluation.questions import read_questions
 from support import FakeEncoder, build, use_encoder
 
 
-async def test_admin_commands_are_refused_on_the_server_too(root):
+async def test_admin_commands_are_refused_on_the_server_too(root: Path) -> None:
     """Even where a server's settings let everybody see the commands."""
     async with world(root) as w:
         w.env.check_errors = False
         for name in ("status", "reindex", "settings", "unanswered", "review"):
             result = await forced(w, w.alice, f"qabot {name}")
             assert result.ephemeral
+            assert result.response is not None
             assert result.response.content == "That needs the permission Manage Server."
 
 
-async def forced(w, person, name):
+async def forced(w: World, person: simcord.MemberActor, name: str) -> simcord.InteractionResult:
     """Run a command that the client would hide."""
     import simcord.actors as actors
 
     original = actors._resolve_visible_command
 
-    def seen(actor, *command):
-        return original(w.admin, *command)
+    def seen(actor: simcord.MemberActor, *command: Any, **named: Any) -> dict[str, Any]:
+        return original(w.admin, *command, **named)
 
     actors._resolve_visible_command = seen
     try:
@@ -38,7 +43,7 @@ async def forced(w, person, name):
         actors._resolve_visible_command = original
 
 
-async def test_status(own_corpus):
+async def test_status(own_corpus: Path) -> None:
     async with world(own_corpus) as w:
         await w.alice.slash(w.channel, "ask", question=ONE)
         text = text_of((await w.admin.slash(w.channel, "qabot status")).response)
@@ -50,7 +55,7 @@ async def test_status(own_corpus):
         assert "0 changed, 0 removed, 1 new" in text_of((await w.admin.slash(w.channel, "qabot status")).response)
 
 
-async def test_status_names_missing_permissions(root):
+async def test_status_names_missing_permissions(root: Path) -> None:
     import discord
 
     async with world(root) as w:
@@ -61,7 +66,7 @@ async def test_status_names_missing_permissions(root):
         assert "missing in this channel: Send Messages" in text
 
 
-async def test_settings_are_kept_shown_and_reset(root):
+async def test_settings_are_kept_shown_and_reset(root: Path) -> None:
     async with world(root) as w:
         saved = await w.admin.slash(
             w.channel, "qabot settings", private=True, quotes=2, folders="handbook", language="ru"
@@ -73,6 +78,7 @@ async def test_settings_are_kept_shown_and_reset(root):
         await w.admin.slash(w.channel, "qabot settings", channel=w.channel, answers=False)
         assert w.desk.store.settings(w.channel.id, w.guild.id).answers is False
         bad = await w.admin.slash(w.channel, "qabot settings", folders="nowhere")
+        assert bad.response is not None
         assert "No document or folder is called nowhere." in bad.response.content
         await w.admin.slash(w.channel, "qabot settings", folders="*")
         assert w.desk.store.settings(w.guild.id).folders == ()
@@ -82,7 +88,9 @@ async def test_settings_are_kept_shown_and_reset(root):
         assert "message_content = true" in text_of(warned.response)
 
 
-async def test_reindex_posts_the_difference_and_marks_old_answers(own_corpus, monkeypatch):
+async def test_reindex_posts_the_difference_and_marks_old_answers(
+    own_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use_encoder(monkeypatch, FakeEncoder(window=4000))
     async with world(own_corpus) as w:
         await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
@@ -100,14 +108,16 @@ async def test_reindex_posts_the_difference_and_marks_old_answers(own_corpus, mo
         assert "`−` handbook/fees.txt" in text
         assert "Answers marked as outdated: 1" in text
         shown = {message.id: text_of(message) for message in w.channel.history()}
+        assert answer is not None
         assert shown[answer.id].startswith("⚠ Quote 1: its document has changed, and the passage now stands elsewhere")
         assert "opens at nine" in shown[answer.id]
+        assert kept is not None
         assert "⚠" not in shown[kept.id]
         again = await w.admin.slash(w.channel, "qabot reindex")
         assert "Nothing has changed" in text_of(again.response)
 
 
-async def test_a_rebuild_by_somebody_else_is_noticed(own_corpus):
+async def test_a_rebuild_by_somebody_else_is_noticed(own_corpus: Path) -> None:
     async with world(own_corpus, watch=30) as w:
         await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
         answer = w.channel.last_message
@@ -115,12 +125,13 @@ async def test_a_rebuild_by_somebody_else_is_noticed(own_corpus):
         build(own_corpus / "documents", own_corpus / "index", FakeEncoder(window=4000))
         await w.env.advance_time(31)
         shown = {message.id: text_of(message) for message in w.channel.history()}
+        assert answer is not None
         assert shown[answer.id].startswith("⚠ Quote 1: the passage is no longer in the documents.")
         assert "handbook/hours.txt" not in {known.path for known in w.desk.known}
         assert w.desk.store.posts() == []
 
 
-async def test_a_failed_reindex_leaves_the_old_index(own_corpus, monkeypatch):
+async def test_a_failed_reindex_leaves_the_old_index(own_corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_encoder(monkeypatch, FakeEncoder(window=4000))
     async with world(own_corpus) as w:
         (own_corpus / "documents" / "broken.txt").write_bytes(b"\x00\x01\x02binary\x00")
@@ -130,15 +141,17 @@ async def test_a_failed_reindex_leaves_the_old_index(own_corpus, monkeypatch):
         assert "opens at nine" in text_of((await w.alice.slash(w.channel, "ask", question=ONE)).response)
 
 
-async def test_one_reindex_at_a_time(root, monkeypatch):
+async def test_one_reindex_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(root) as w:
         group = w.bot.tree.get_command("qabot")
+        assert isinstance(group, Admin)
         group._building = True
         result = await w.admin.slash(w.channel, "qabot reindex")
+        assert result.response is not None
         assert result.response.content == "A re-index is running already."
 
 
-async def test_unanswered_is_a_digest_without_people(root):
+async def test_unanswered_is_a_digest_without_people(root: Path) -> None:
     async with world(root) as w:
         for person in (w.alice, w.bob, w.bob):
             await person.slash(w.channel, "ask", question=NOTHING)
@@ -156,7 +169,7 @@ async def test_unanswered_is_a_digest_without_people(root):
         assert str(w.alice.id) not in text
 
 
-async def test_feedback_becomes_evaluation_questions(root, tmp_path):
+async def test_feedback_becomes_evaluation_questions(root: Path, tmp_path: Path) -> None:
     async with world(root) as w:
         for person, question in ((w.alice, ONE), (w.bob, MANY), (w.alice, NEAR)):
             result = await person.slash(w.channel, "ask", question=question, quotes=1)
@@ -193,7 +206,7 @@ async def test_feedback_becomes_evaluation_questions(root, tmp_path):
         assert lines[1]["gold"] == [{"doc": "handbook/fees.txt", "quote": "Borrowing a laptop costs two euros each d"}]
 
 
-async def test_review_buttons_check_the_permission(root):
+async def test_review_buttons_check_the_permission(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
         await w.press(w.alice, result.response, "👍")
@@ -205,7 +218,7 @@ async def test_review_buttons_check_the_permission(root):
         assert len(w.desk.store.undecided(w.guild.id)) == 1
 
 
-async def test_only_the_quotes_concerned_are_marked_and_lost_messages_are_forgotten(own_corpus):
+async def test_only_the_quotes_concerned_are_marked_and_lost_messages_are_forgotten(own_corpus: Path) -> None:
     async with world(own_corpus, watch=30) as w:
         both = "Borrowing laptop costs euros each, reading room opens nine weekdays?"
         await w.alice.slash(w.channel, "ask", question=both, quotes=2)
@@ -213,12 +226,14 @@ async def test_only_the_quotes_concerned_are_marked_and_lost_messages_are_forgot
         assert {quote.path for quote in w.desk.store.posts()[0].quotes} == {"handbook/hours.txt", "handbook/fees.txt"}
         await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
         lost = w.channel.last_message
+        assert lost is not None
         w.env.backend.delete_message(w.channel.id, lost.id)
         number = 1 + [quote.path for quote in w.desk.store.posts()[0].quotes].index("handbook/hours.txt")
         (own_corpus / "documents" / "handbook" / "hours.txt").unlink()
         build(own_corpus / "documents", own_corpus / "index", FakeEncoder(window=4000))
         await w.env.advance_time(31)
         shown = {message.id: text_of(message) for message in w.channel.history()}
+        assert answer is not None
         assert shown[answer.id].startswith(
             f"⚠ Quote {number}: the passage is no longer in the documents. Ask again.\n**Borrowing"
         )

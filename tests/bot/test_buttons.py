@@ -2,20 +2,29 @@
 
 import hashlib
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.botworld import LONG, MANY, NEAR, ONE, ids, labels, parts, speaking, text_of, world
 from qabot.bot.client import QabotClient
-from qabot.bot.custom_id import Press, decode, encode
+from qabot.bot.custom_id import Press, QuoteKey, decode, encode
 from qabot.bot.phrases import say
 
 
-def quotes_shown(message) -> int:
+def quotes_shown(message: Any) -> int:
     return sum(part["type"] == 10 and "\n> " in part["content"] for part in parts(message))
 
 
-async def test_more_quotes_changes_the_message_for_the_asker_alone(root):
+def key_of(custom_id: str) -> QuoteKey:
+    press = decode(custom_id)
+    assert press is not None
+    assert press.quote is not None
+    return press.quote
+
+
+async def test_more_quotes_changes_the_message_for_the_asker_alone(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=MANY, quotes=1)
         copy = await w.press(w.bob, result.response, "More quotes")
@@ -26,7 +35,7 @@ async def test_more_quotes_changes_the_message_for_the_asker_alone(root):
         assert quotes_shown(w.channel.last_message) > 1
 
 
-async def test_more_quotes_when_there_are_no_more(root):
+async def test_more_quotes_when_there_are_no_more(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=LONG, document="ledger.txt", quotes=3)
         before = text_of(result.response)
@@ -36,7 +45,7 @@ async def test_more_quotes_when_there_are_no_more(root):
         assert text_of(w.channel.last_message) == before
 
 
-async def test_one_per_document(root):
+async def test_one_per_document(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=MANY, quotes=5)
         await w.press(w.alice, result.response, "One per document")
@@ -45,7 +54,7 @@ async def test_one_per_document(root):
         assert len(files) == len(set(files)) > 1
 
 
-async def test_look_closer_and_around(root):
+async def test_look_closer_and_around(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
         closer = await w.press(w.bob, result.response, "Look closer")
@@ -64,7 +73,7 @@ async def test_look_closer_and_around(root):
         assert quotes_shown(w.channel.last_message) == 1
 
 
-async def test_around_grows_until_the_document_ends(root):
+async def test_around_grows_until_the_document_ends(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=MANY, quotes=1)
         shown = (await w.press(w.alice, result.response, "Look closer")).response
@@ -79,15 +88,17 @@ async def test_around_grows_until_the_document_ends(root):
         assert len(lengths) > 2
         assert lengths == sorted(lengths)
         assert max(lengths) <= 4000
-        key = decode(ids(shown)["Exact text"]).quote
+        key = key_of(ids(shown)["Exact text"])
         index = w.answerer.index
-        assert w.desk.quote(key).text == index.text(index.find_digest(key.digest).id)[key.start : key.end]
+        document = index.find_digest(key.digest)
+        assert document is not None
+        assert w.desk.quote(key).text == index.text(document.id)[key.start : key.end]
 
 
-async def test_exact_text_is_the_slice_byte_for_byte(root):
+async def test_exact_text_is_the_slice_byte_for_byte(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
-        key = decode(ids(result.response)["Look closer"]).quote
+        key = key_of(ids(result.response)["Look closer"])
         closer = await w.press(w.alice, result.response, "Look closer")
         raw = await w.press(w.alice, closer.response, "Exact text")
         document = (root / "documents" / "handbook" / "hours.txt").read_bytes()
@@ -100,7 +111,7 @@ async def test_exact_text_is_the_slice_byte_for_byte(root):
         assert f"handbook/hours.txt:{key.start}-{key.end}" in raw.response.content
 
 
-async def test_verify_compares_with_the_file_now(own_corpus):
+async def test_verify_compares_with_the_file_now(own_corpus: Path) -> None:
     async with world(own_corpus) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
         closer = await w.press(w.alice, result.response, "Look closer")
@@ -123,13 +134,14 @@ async def test_verify_compares_with_the_file_now(own_corpus):
             assert not any(m.attachments for m in (pressed.response, *pressed.followups) if m and m.content)
 
 
-async def test_opinions_become_feedback_without_names(root):
+async def test_opinions_become_feedback_without_names(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
         assert "good answer" in (await w.press(w.bob, result.response, "👍")).response.content
         modal = await w.press(w.alice, result.response, "👎")
         assert modal.modal["title"] == "What is bad about it?"
         sent = await w.alice.submit_modal(modal, {"reason": "too\nshort"})
+        assert sent.response is not None
         assert "bad answer" in sent.response.content
         found = w.desk.store.undecided(w.guild.id)
         assert [(f.question, f.verdict, f.reason) for f in found] == [(ONE, "up", ""), (ONE, "down", "too short")]
@@ -145,7 +157,7 @@ async def test_opinions_become_feedback_without_names(root):
             assert person.name.encode() not in data
 
 
-async def test_a_second_opinion_replaces_the_first(root):
+async def test_a_second_opinion_replaces_the_first(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE)
         await w.press(w.bob, result.response, "👍")
@@ -155,7 +167,7 @@ async def test_a_second_opinion_replaces_the_first(root):
         assert [f.verdict for f in w.desk.store.undecided(w.guild.id)] == ["down"]
 
 
-async def test_a_refusal_can_be_contradicted(root):
+async def test_a_refusal_can_be_contradicted(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=NEAR)
         modal = await w.press(w.alice, result.response, "It is in there")
@@ -164,7 +176,7 @@ async def test_a_refusal_can_be_contradicted(root):
 
 
 @pytest.mark.parametrize("label", ["More quotes", "One per document", "Look closer", "👍", "👎"])
-async def test_every_button_works_after_a_restart(root, label):
+async def test_every_button_works_after_a_restart(root: Path, label: str) -> None:
     async with world(root, watch=86400) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
         await w.env.advance_time(40 * 86400)
@@ -173,7 +185,7 @@ async def test_every_button_works_after_a_restart(root, label):
         assert pressed.acknowledged
 
 
-async def test_a_modal_survives_a_restart(root):
+async def test_a_modal_survives_a_restart(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE)
         modal = await w.press(w.alice, result.response, "👎")
@@ -182,7 +194,7 @@ async def test_a_modal_survives_a_restart(root):
         assert [f.reason for f in w.desk.store.undecided(w.guild.id)] == ["late"]
 
 
-async def test_buttons_say_why_they_cannot(own_corpus):
+async def test_buttons_say_why_they_cannot(own_corpus: Path) -> None:
     from support import FakeEncoder, build
 
     async with world(own_corpus) as w:
@@ -196,9 +208,10 @@ async def test_buttons_say_why_they_cannot(own_corpus):
             assert any("changed or removed" in text for text in said), label
 
 
-async def test_buttons_of_other_versions_say_so(root):
+async def test_buttons_of_other_versions_say_so(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
+        assert result.response is not None
         stored = w.env.backend.get_message(w.channel.id, result.response.id)
         for part in parts(result.response):
             if part["type"] == 2 and part.get("custom_id", "").startswith("qb1:more"):
@@ -208,11 +221,12 @@ async def test_buttons_of_other_versions_say_so(root):
                 if button.get("custom_id") == old:
                     button["custom_id"] = old.replace("qb1", "qb0")
         pressed = await w.alice.click(result.response, custom_id=old.replace("qb1", "qb0"))
+        assert pressed.response is not None
         assert pressed.response.content == say("en", "old_button")
         assert pressed.ephemeral
 
 
-async def test_buttons_speak_the_language_of_whoever_presses(root):
+async def test_buttons_speak_the_language_of_whoever_presses(root: Path) -> None:
     async with world(root) as w:
         result = await w.alice.slash(w.channel, "ask", question=ONE, quotes=1)
         with speaking("ru"):
@@ -221,7 +235,7 @@ async def test_buttons_speak_the_language_of_whoever_presses(root):
         assert "Вернуться" not in labels(closer.response)
 
 
-async def test_forged_states_are_refused(root):
+async def test_forged_states_are_refused(root: Path) -> None:
     """A client may send any custom_id that a message shows; only ours are shown, and odd ones do no harm."""
     for text in (
         "qb1:more:zz",

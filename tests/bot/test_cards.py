@@ -1,6 +1,8 @@
 """What cards hold: within Discord's limits whatever the documents hold, and every quote exact."""
 
 import string
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,16 +10,25 @@ from hypothesis import strategies as st
 
 from bot.test_display import TEXTS
 from qabot.bot.cards import MOST_QUOTES, Setting, answer_card, near_card, place_words, quote_card, refusal_card
-from qabot.bot.custom_id import ACTIONS, LIMIT, Press, QuoteKey, decode, encode
+from qabot.bot.custom_id import ACTIONS, LIMIT, Action, Press, QuoteKey, decode, encode
 from qabot.bot.cutting import CUT_LINE, shares, show_quote
 from qabot.bot.display import newline_of, reveal, utf16_length
-from qabot.bot.layout import MAX_COMPONENTS, MAX_ROW, MAX_TEXT, QUESTION_ID, Link, Linked, Rule, Text
-from qabot.types import Answer, Place, Quote, Source, Span
+from qabot.bot.layout import MAX_COMPONENTS, MAX_ROW, MAX_TEXT, QUESTION_ID, Card, Link, Linked, Rule, Text
+from qabot.types import Answer, Outcome, Place, Quote, Source, Span
 
 SETTING = Setting("en", 123456789012345678, hosts=("docs.example.org",))
 
 
-def quote(text: str, *, start: int = 100, highlights=None, title="A title", url=None, path="a.txt", **other) -> Quote:
+def quote(
+    text: str,
+    *,
+    start: int = 100,
+    highlights: Sequence[tuple[int, int]] | None = None,
+    title: str = "A title",
+    url: str | None = None,
+    path: str = "a.txt",
+    **other: Any,
+) -> Quote:
     place = Place(path, "ab" * 32, Source(title, url=url), start, start + len(text), 3, 3 + text.count("\n"))
     spans = (
         [Span(start, start + len(text))] if highlights is None else [Span(start + a, start + b) for a, b in highlights]
@@ -25,11 +36,17 @@ def quote(text: str, *, start: int = 100, highlights=None, title="A title", url=
     return Quote(place, text, tuple(spans), 0.9, **other)
 
 
-def answer(*quotes: Quote, outcome="answered", question="Why?", note=None, gone=()) -> Answer:
+def answer(
+    *quotes: Quote,
+    outcome: Outcome = "answered",
+    question: str = "Why?",
+    note: str | None = None,
+    gone: tuple[str, ...] = (),
+) -> Answer:
     return Answer(question, outcome, 0.9, tuple(quotes), "m", "i", note=note, gone=gone)
 
 
-def within_limits(card) -> None:
+def within_limits(card: Card) -> None:
     assert card.text_size() <= MAX_TEXT
     assert card.components() <= MAX_COMPONENTS
     assert all(1 <= len(row) <= MAX_ROW for row in card.rows)
@@ -39,7 +56,7 @@ def within_limits(card) -> None:
     assert all(len(custom_id) <= LIMIT for custom_id in ids)
 
 
-def shown_bodies(card) -> list[str]:
+def shown_bodies(card: Card) -> list[str]:
     """The block quotes of a card, cut marks left out."""
     bodies = []
     for text in card.texts():
@@ -51,7 +68,7 @@ def shown_bodies(card) -> list[str]:
 
 @settings(max_examples=150)
 @given(st.lists(TEXTS.filter(str.strip), min_size=1, max_size=MOST_QUOTES), TEXTS, st.booleans(), st.booleans())
-def test_cards_keep_the_limits_and_every_quote_exact(texts, words, private, linked):
+def test_cards_keep_the_limits_and_every_quote_exact(texts: list[str], words: str, private: bool, linked: bool) -> None:
     url = "https://docs.example.org/x" if linked else None
     quotes = [quote(text, title=words or "t", path=f"{n}.txt", url=url) for n, text in enumerate(texts)]
     question = " ".join(words.split())[:300]
@@ -75,7 +92,7 @@ def test_cards_keep_the_limits_and_every_quote_exact(texts, words, private, link
 
 @pytest.mark.parametrize("count", range(1, MOST_QUOTES + 1))
 @pytest.mark.parametrize("length", [50, 900, 5000, 40_000])
-def test_long_answers_fit(count, length):
+def test_long_answers_fit(count: int, length: int) -> None:
     sentence = "Word after word of *this* [document](https://x.y) is quoted here. "
     texts = [(sentence * (length // len(sentence) + 1))[:length] for _ in range(count)]
     url = "https://docs.example.org/" + "x" * 400
@@ -92,7 +109,7 @@ def test_long_answers_fit(count, length):
 
 @settings(max_examples=200)
 @given(TEXTS.filter(str.strip), st.integers(60, 3000), st.data())
-def test_cut_quotes_are_pieces_of_the_source_around_the_highlight(text, room, data):
+def test_cut_quotes_are_pieces_of_the_source_around_the_highlight(text: str, room: int, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
     whole = quote(text, highlights=[(start, end)])
@@ -108,19 +125,19 @@ def test_cut_quotes_are_pieces_of_the_source_around_the_highlight(text, room, da
     assert span.start <= 100 + start
 
 
-def test_cut_keeps_whole_sentences_next_to_the_answer():
+def test_cut_keeps_whole_sentences_next_to_the_answer() -> None:
     text = "First sentence here. Second sentence here. The answer is here. Fourth sentence here. Fifth sentence here."
     shown, _ = show_quote(quote(text, highlights=[(43, 62)]), 90)
     assert shown == "> […]\n> Second sentence here. **The answer is here.** Fourth sentence here.\n> […]"
 
 
-def test_shares_give_what_one_leaves_to_the_others():
+def test_shares_give_what_one_leaves_to_the_others() -> None:
     assert shares([10, 500, 500], 600) == [10, 295, 295]
     assert shares([5, 5], 100) == [5, 5]
     assert sum(shares([1000] * 5, 3001)) <= 3001
 
 
-def test_warnings():
+def test_warnings() -> None:
     changed = quote("A text.", state="changed")
     assert "⚠ The document has changed" in "".join(t.markdown for t in answer_card(answer(changed), SETTING).texts())
     twice = quote("A text.", also=(quote("A text.", path="b.txt").place,))
@@ -132,7 +149,7 @@ def test_warnings():
     assert "x.txt" not in "".join(t.markdown for t in withheld.texts())
 
 
-def test_refusals():
+def test_refusals() -> None:
     card = refusal_card(answer(quote("Near."), outcome="related"), SETTING)
     assert not shown_bodies(card)
     assert [press.action for press in card.presses()] == ["near", "down"]
@@ -144,10 +161,12 @@ def test_refusals():
     assert list(near_card(answer(outcome="nothing"), SETTING).presses()) == []
 
 
-def test_one_quote_has_no_number_and_no_rule_for_nothing():
+def test_one_quote_has_no_number_and_no_rule_for_nothing() -> None:
     one = answer_card(answer(quote("A text.")), SETTING)
     assert [type(block) for block in one.blocks] == [Text, Rule, Text]
-    assert "**1**" not in one.blocks[2].markdown
+    only = one.blocks[2]
+    assert isinstance(only, Text)
+    assert "**1**" not in only.markdown
     two = answer_card(answer(quote("A text."), quote("B text.", path="b.txt")), SETTING)
     assert [b.markdown[:5] for b in two.blocks if isinstance(b, Text)][1:] == ["**1**", "**2**"]
 
@@ -167,12 +186,12 @@ def test_one_quote_has_no_number_and_no_rule_for_nothing():
         (None, False),
     ],
 )
-def test_links_only_where_the_configuration_allows(url, allowed):
+def test_links_only_where_the_configuration_allows(url: str | None, allowed: bool) -> None:
     card = answer_card(answer(quote("A text.", url=url)), SETTING)
     assert any(isinstance(block, Linked) for block in card.blocks) == allowed
 
 
-def test_places():
+def test_places() -> None:
     place = quote("a").place
     assert place_words(place, "en") == "a.txt, line 3"
     assert place_words(place, "ru") == "a.txt, строка 3"
@@ -192,13 +211,15 @@ KEYS = st.builds(
 
 
 @given(st.sampled_from(sorted(ACTIONS)), st.integers(0, 2**64), st.integers(0, 10**6), st.one_of(st.none(), KEYS))
-def test_button_states_come_back(action, asker, number, key):
+def test_button_states_come_back(action: Action, asker: int, number: int, key: QuoteKey | None) -> None:
     press = Press(action, asker, number, key)
     text = encode(press)
     back = decode(text)
     assert len(text) <= LIMIT
+    assert back is not None
     assert (back.action, back.asker, back.number) == (action, asker, number)
     if key:
+        assert back.quote is not None
         assert (back.quote.digest, back.quote.start, back.quote.end) == (key.digest, key.start, key.end)
         kept = len(back.quote.highlights)
         assert back.quote.highlights == key.highlights[:kept]
@@ -208,5 +229,5 @@ def test_button_states_come_back(action, asker, number, key):
 
 
 @given(st.text(max_size=100))
-def test_other_states_are_none(text):
+def test_other_states_are_none(text: str) -> None:
     assert decode(text) is None or text.startswith("qb1:")

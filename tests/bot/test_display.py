@@ -1,6 +1,7 @@
 """Escaping: what a person sees is the text, nothing in it acts, and it can be undone."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ ACTING = {
 def visible(shown: str) -> str:
     """What that renderer leaves to be read, without white space (its grammar folds it, Discord's doesn't)."""
 
-    def read(token: dict) -> str:
+    def read(token: dict[str, Any]) -> str:
         return str(token.get("content", "")) + "".join(read(child) for child in token.get("children", []))
 
     return "".join("".join(read(token) for token in markdown_tokens(shown, "text_display")).split())
@@ -65,7 +66,7 @@ def kinds(shown: str) -> set[str]:
     """What the renderer of simcord of Discord's markdown, which qabot didn't write, makes of a text."""
     found: set[str] = set()
 
-    def walk(tokens: list[dict]) -> None:
+    def walk(tokens: list[dict[str, Any]]) -> None:
         for token in tokens:
             found.add(token["type"])
             walk(token.get("children", []))
@@ -76,7 +77,7 @@ def kinds(shown: str) -> set[str]:
 
 @settings(max_examples=400, deadline=None)
 @given(TEXTS)
-def test_escape_is_undone(text):
+def test_escape_is_undone(text: str) -> None:
     newline = newline_of(text)
     assert reveal(escape(text, newline), newline) == text
     assert reveal(escape_line(text)) == text
@@ -85,7 +86,7 @@ def test_escape_is_undone(text):
 
 @settings(max_examples=400, deadline=None)
 @given(TEXTS, st.data())
-def test_block_quote_is_undone_whatever_is_bold(text, data):
+def test_block_quote_is_undone_whatever_is_bold(text: str, data: st.DataObject) -> None:
     edges = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     spans = merged([Span(a, b) for a, b in zip(edges[::2], edges[1::2], strict=False)], Span(0, len(text)))
     newline = newline_of(text)
@@ -94,7 +95,7 @@ def test_block_quote_is_undone_whatever_is_bold(text, data):
     assert all(line.startswith("> ") for line in shown.split("\n"))
 
 
-def test_marks_are_the_only_thing_added_besides_backslashes():
+def test_marks_are_the_only_thing_added_besides_backslashes() -> None:
     for text in HOSTILE:
         unmarked = MARKED.sub("", re.sub(r"\\(.)", r"\1", escape(text)))
         kept = [c for c in text if c in unmarked]
@@ -106,7 +107,7 @@ def test_marks_are_the_only_thing_added_besides_backslashes():
 @given(
     TEXTS.filter(lambda text: "&" not in text and "-#" not in text)
 )  # HTML entities and its subtext are not Discord's
-def test_what_a_person_sees_is_the_text(text):
+def test_what_a_person_sees_is_the_text(text: str) -> None:
     """The quote of the page, read off an independent renderer, letter by letter; marks stand for what can't be seen."""
     newline = newline_of(text)
     unindented = re.sub(r"(?m)^\s+", "", text)
@@ -116,7 +117,7 @@ def test_what_a_person_sees_is_the_text(text):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_acts(text):
+def test_nothing_acts(text: str) -> None:
     """No markup is left for an independent renderer to find."""
     shown = escape(text)
     assert not re.search(r"(?<!\\)(\\\\)*[*_~|`<\[]", shown)
@@ -128,7 +129,7 @@ def test_nothing_acts(text):
     assert not kinds(re.sub(r"(?m)^[ \t]+", "", shown)) & ACTING
 
 
-def test_what_cannot_be_seen_is_marked():
+def test_what_cannot_be_seen_is_marked() -> None:
     assert escape("a\u202eb") == "a⟨U+202E⟩b"
     assert escape("a\u200bb") == "a⟨U+200B⟩b"
     assert escape("bell\x07") == "bell⟨U+0007⟩"
@@ -136,7 +137,7 @@ def test_what_cannot_be_seen_is_marked():
     assert escape("e" + "\u0301" * 6).count("⟨U+0301⟩") == 2
 
 
-def test_what_writing_needs_is_kept():
+def test_what_writing_needs_is_kept() -> None:
     for text in (
         "👩‍👩‍👧",
         "❤️‍🔥",
@@ -149,23 +150,23 @@ def test_what_writing_needs_is_kept():
         assert escape(text) == text
 
 
-def test_line_breaks_of_windows_are_line_breaks():
+def test_line_breaks_of_windows_are_line_breaks() -> None:
     assert escape("one\r\ntwo", "\r\n") == "one\ntwo"
     assert escape("one\r\ntwo\nthree", "\r\n") == "one\ntwo⟨U+000A⟩\nthree"
 
 
-def test_bold_stands_inside_white_space_and_lines():
+def test_bold_stands_inside_white_space_and_lines() -> None:
     assert block_quote("a b c", [Span(1, 4)]) == "> a **b** c"
     assert block_quote("one\n\ntwo", [Span(0, 8)]) == "> **one**\n> \n> **two**"
     assert block_quote("*x*", [Span(0, 3)]) == "> **\\*x\\***"
 
 
-def test_merged_joins_what_touches_and_cuts_what_sticks_out():
+def test_merged_joins_what_touches_and_cuts_what_sticks_out() -> None:
     spans = [Span(10, 14), Span(12, 20), Span(20, 21), Span(0, 3), Span(30, 90)]
     assert merged(spans, Span(2, 40)) == [Span(0, 1), Span(8, 19), Span(28, 38)]
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=50))
-def test_utf16_length(text):
+def test_utf16_length(text: str) -> None:
     assert utf16_length(text) == len(text.encode("utf-16-le", "surrogatepass")) // 2

@@ -7,6 +7,7 @@ import re
 import string
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,14 @@ from bot.botworld import Predictable
 from qabot.bot import logs, phrases
 from qabot.bot.custom_id import QuoteKey
 from qabot.bot.desk import clean, is_question
-from qabot.bot.doctor import application_of, run_doctor
+from qabot.bot.doctor import Finding, application_of, run_doctor
 from qabot.bot.gate import Gate, Refused
 from qabot.bot.options import BotSettings
+from qabot.bot.phrases_en import ENGLISH
 from qabot.bot.rights import NEEDED, invite_link, invite_permissions
 from qabot.bot.run import NO_TOKEN, TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, read_token
 from qabot.bot.store import PlaceSettings, Posted, ShownQuote, Store
+from qabot.config import Settings
 from qabot.errors import ConfigError
 from qabot.phrases import NOTES
 from support import REPOSITORY, settings_for
@@ -36,7 +39,7 @@ def placeholders(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("language", sorted(phrases.CATALOGUE))
-def test_every_language_is_complete(language):
+def test_every_language_is_complete(language: str) -> None:
     english, other = phrases.CATALOGUE["en"], phrases.CATALOGUE[language]
     assert set(other) == set(english)
     for key, text in english.items():
@@ -47,7 +50,7 @@ def test_every_language_is_complete(language):
 
 
 @pytest.mark.parametrize("language", sorted(phrases.CATALOGUE))
-def test_phrases_keep_discords_limits(language):
+def test_phrases_keep_discords_limits(language: str) -> None:
     for key, text in phrases.CATALOGUE[language].items():
         if key.startswith(("command.", "option.")):
             limit = 100 if key.endswith(".about") else 32
@@ -63,24 +66,24 @@ def test_phrases_keep_discords_limits(language):
             assert len(text) <= (100 if key.endswith("hint") else 45)
 
 
-def test_every_phrase_is_used_and_every_used_phrase_exists():
+def test_every_phrase_is_used_and_every_used_phrase_exists() -> None:
     source = "".join(
         p.read_text() for p in Path(inspect.getfile(qabot.bot)).parent.glob("*.py") if "phrases_" not in p.name
     )
     source = source.replace("'", '"')
     made = ("note.", "check.", "stale.", "thanks.", "right.", "unanswered.", "reindex.", "review.")
-    for key in phrases.ENGLISH:
+    for key in ENGLISH:
         assert f'"{key}"' in source or key.startswith(made) or f'"{key.removesuffix(".about")}' in source, key
     for key in re.findall(r'(?:say\(\w+(?:\.\w+)?, |phrase\(|notice\(\w+, )"([\w.]+)"', source):
-        assert key in phrases.ENGLISH, key
+        assert key in ENGLISH, key
 
 
-def test_every_note_of_an_answer_has_a_phrase():
-    assert {f"note.{note}" for note in NOTES} <= set(phrases.ENGLISH)
+def test_every_note_of_an_answer_has_a_phrase() -> None:
+    assert {f"note.{note}" for note in NOTES} <= set(ENGLISH)
     assert phrases.note_key("unheard_of") == "nothing"
 
 
-def test_languages_are_chosen_by_the_first_wish_that_is_spoken():
+def test_languages_are_chosen_by_the_first_wish_that_is_spoken() -> None:
     assert phrases.language_of("de", None, "ru") == "ru"
     assert phrases.language_of("en-GB", "ru") == "en"
     assert phrases.language_of("xx") == "en"
@@ -89,11 +92,11 @@ def test_languages_are_chosen_by_the_first_wish_that_is_spoken():
 # Gate
 
 
-def gate(**options) -> Gate:
+def gate(**options: Any) -> Gate:
     return Gate(**{"workers": 1, "queue": 1, "cooldown": 10.0, "burst": 2, "remember": 60.0, **options})
 
 
-def test_cooldown_earns_one_act_a_time_and_keeps_people_apart():
+def test_cooldown_earns_one_act_a_time_and_keeps_people_apart() -> None:
     now = [0.0]
     g = gate(clock=lambda: now[0])
     g.admit(1)
@@ -119,7 +122,7 @@ def test_cooldown_earns_one_act_a_time_and_keeps_people_apart():
         g.admit(1)
 
 
-def test_busy_is_not_counted_against_anybody():
+def test_busy_is_not_counted_against_anybody() -> None:
     g = gate(burst=1)
     g.pending = 2
     for _ in range(3):
@@ -129,7 +132,7 @@ def test_busy_is_not_counted_against_anybody():
     g.admit(1)
 
 
-async def test_no_more_than_workers_run_and_no_more_than_queue_wait():
+async def test_no_more_than_workers_run_and_no_more_than_queue_wait() -> None:
     g = gate(workers=2, queue=1)
     hold, running, most = threading.Event(), [0], [0]
     lock = threading.Lock()
@@ -153,7 +156,7 @@ async def test_no_more_than_workers_run_and_no_more_than_queue_wait():
     g.close()
 
 
-async def test_the_same_work_is_done_once_and_failures_are_not_kept():
+async def test_the_same_work_is_done_once_and_failures_are_not_kept() -> None:
     now, calls = [0.0], []
     g = gate(queue=5, clock=lambda: now[0])
 
@@ -165,7 +168,7 @@ async def test_the_same_work_is_done_once_and_failures_are_not_kept():
 
     with pytest.raises(ValueError):
         await g.once("q", work)
-    assert await asyncio.gather(g.once("q", work), g.once("q", work)) == [2, 2]
+    assert await asyncio.gather(*[g.once("q", work), g.once("q", work)]) == [2, 2]
     now[0] = 61.0
     assert await g.once("q", work) == 3
     g.forget()
@@ -173,7 +176,7 @@ async def test_the_same_work_is_done_once_and_failures_are_not_kept():
     g.close()
 
 
-def test_whoever_floods_is_told_once_in_a_while():
+def test_whoever_floods_is_told_once_in_a_while() -> None:
     now = [0.0]
     g = gate(clock=lambda: now[0], cooldown=0.0)
     g.stopping = True
@@ -185,7 +188,7 @@ def test_whoever_floods_is_told_once_in_a_while():
     assert told == [True, False, False, True, False]
 
 
-async def test_drain_waits_for_sending_too():
+async def test_drain_waits_for_sending_too() -> None:
     g = gate()
     with g.act():
         assert not await g.drain(0.05)
@@ -193,7 +196,7 @@ async def test_drain_waits_for_sending_too():
     g.close()
 
 
-async def test_drain_waits_and_lets_nothing_in():
+async def test_drain_waits_and_lets_nothing_in() -> None:
     g = gate()
     hold = threading.Event()
     task = asyncio.create_task(g.run(lambda: hold.wait(5)))
@@ -214,7 +217,7 @@ def shown(n: int = 0) -> ShownQuote:
     return ShownQuote("a.txt", "ab" * 32, n, n + 5, ((n, n + 3),), "Hallo")
 
 
-def test_store_keeps_everything_over_a_restart(tmp_path):
+def test_store_keeps_everything_over_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "bot.sqlite"
     store = Store(path)
     chosen = PlaceSettings(answers=False, folders=("a", "b"), quotes=2, language="ru")
@@ -233,7 +236,7 @@ def test_store_keeps_everything_over_a_restart(tmp_path):
     store.close()
 
 
-def test_narrower_settings_go_first(tmp_path):
+def test_narrower_settings_go_first(tmp_path: Path) -> None:
     store = Store(tmp_path / "s")
     store.set_settings(1, PlaceSettings(private=True, quotes=5))
     store.set_settings(2, PlaceSettings(private=False))
@@ -244,7 +247,7 @@ def test_narrower_settings_go_first(tmp_path):
     store.close()
 
 
-def test_ledger_and_refusals_are_bounded(tmp_path, monkeypatch):
+def test_ledger_and_refusals_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(10_000))
     monkeypatch.setattr("qabot.bot.store.REFUSED_KEPT", 3)
     store = Store(tmp_path / "s", clock=lambda: float(next(times)))
@@ -256,7 +259,7 @@ def test_ledger_and_refusals_are_bounded(tmp_path, monkeypatch):
     store.close()
 
 
-def test_servers_do_not_see_each_others_questions(tmp_path):
+def test_servers_do_not_see_each_others_questions(tmp_path: Path) -> None:
     store = Store(tmp_path / "s")
     store.note_refused(1, "one")
     store.vote(1, 1, server=1, question="one", verdict="down", reason="", quotes=[])
@@ -267,14 +270,14 @@ def test_servers_do_not_see_each_others_questions(tmp_path):
     store.close()
 
 
-def test_shown_quotes_name_the_same_place_as_buttons():
+def test_shown_quotes_name_the_same_place_as_buttons() -> None:
     assert shown(3).key() == QuoteKey("ab" * 6, 3, 8, shown(3).key().highlights)
 
 
 # Logs, token, questions
 
 
-def test_redaction():
+def test_redaction() -> None:
     text = (
         f"token {TOKEN} POST /interactions/123456/aW50ZXJhY3Rpb246abcdefghijklmnopqrstuvwxyz/callback "
         "PATCH https://x/api/v10/webhooks/99/tok-abc_DEF-123/messages/@original"
@@ -288,7 +291,7 @@ def test_redaction():
     assert logs.redact("another " + TOKEN.replace("MTIz", "MTIx")) == "another [redacted]"
 
 
-def test_tracebacks_are_redacted_and_libraries_pinned(capsys):
+def test_tracebacks_are_redacted_and_libraries_pinned(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     kept, level = root.handlers[:], root.level
     root.handlers = []
@@ -312,7 +315,7 @@ def test_tracebacks_are_redacted_and_libraries_pinned(capsys):
     assert "ValueError: bad [redacted]" in written
 
 
-def test_token_comes_from_the_environment_only(tmp_path):
+def test_token_comes_from_the_environment_only(tmp_path: Path) -> None:
     assert read_token({}) is None
     assert read_token({TOKEN_VARIABLE: f" {TOKEN}\n"}) == TOKEN
     file = tmp_path / "token"
@@ -324,19 +327,19 @@ def test_token_comes_from_the_environment_only(tmp_path):
     assert not [name for name in BotSettings.model_fields if "token" in name or "secret" in name]
 
 
-def test_token_shape():
+def test_token_shape() -> None:
     assert application_of(TOKEN) == "123456789012345678"
     for wrong in ("", "abc", "a.b.c", TOKEN.replace(".", ""), "x" * 32, "bm90ZGlnaXRz.GAbcde." + "a" * 30):
         assert application_of(wrong) is None
 
 
-def test_invite_asks_for_no_more_than_is_needed():
+def test_invite_asks_for_no_more_than_is_needed() -> None:
     assert invite_permissions() == (1 << 10) | (1 << 11) | (1 << 38) | (1 << 16)
     assert invite_link(5).endswith(f"client_id=5&scope=bot+applications.commands&permissions={invite_permissions()}")
     assert len(NEEDED) == 4
 
 
-def test_questions_are_cleaned():
+def test_questions_are_cleaned() -> None:
     assert clean(" <@12>  who\n\tis <@!12> it? ", 12) == "who is it?"
     assert clean("<@13> who", 12) == "<@13> who"
 
@@ -354,13 +357,13 @@ def test_questions_are_cleaned():
         ("", False),
     ],
 )
-def test_unaddressed_questions(text, asks):
+def test_unaddressed_questions(text: str, asks: bool) -> None:
     assert is_question(text) == asks
 
 
-def test_the_docs_name_every_button_command_and_picture():
+def test_the_docs_name_every_button_command_and_picture() -> None:
     docs = (REPOSITORY / "docs" / "bot.md").read_text()
-    for key, text in phrases.ENGLISH.items():
+    for key, text in ENGLISH.items():
         if key.startswith("command.") and not key.endswith(".about") and key not in ("command.ask", "command.qabot"):
             assert f"/qabot {text}`" in docs, key
         if key.startswith("button.") and "{" not in text and key not in ("button.near", "button.missed", "button.open"):
@@ -372,14 +375,14 @@ def test_the_docs_name_every_button_command_and_picture():
         assert (REPOSITORY / "docs" / picture).is_file()
 
 
-def findings(settings, store, environment):
-    found = []
+def findings(settings: Settings, store: Path, environment: dict[str, str]) -> list[Finding]:
+    found: list[Finding] = []
     good = run_doctor(settings, BotSettings(store=store), environment=environment, tell=found.append)
     assert good == all(finding.good for finding in found)
     return found
 
 
-def test_doctor(own_corpus, tmp_path, monkeypatch):
+def test_doctor(own_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qabot.bot.doctor.Answerer", Predictable)
     settings, store = settings_for(own_corpus), tmp_path / "doctor.sqlite"
     well = findings(settings, store, {TOKEN_VARIABLE: TOKEN})
@@ -400,7 +403,7 @@ def test_doctor(own_corpus, tmp_path, monkeypatch):
     assert "There is no index" in bad[1]
 
 
-def test_doctor_notices_damage(own_corpus, tmp_path, monkeypatch):
+def test_doctor_notices_damage(own_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qabot.bot.doctor.Answerer", Predictable)
     vectors = next((own_corpus / "index").glob("vectors-*"))
     raw = bytearray(vectors.read_bytes())

@@ -7,23 +7,26 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bot.botworld import HOSTILE, LONG, MANY, NEAR, NOTHING, ONE, Predictable, make_desk
+from bot.botworld import HOSTILE, LONG, MANY, NEAR, NOTHING, ONE, Predictable, make_desk, predictable
 from bot.fakediscord import FakeDiscord, redirect
 from bot.fakediscord.gateway import MESSAGE_CONTENT
-from bot.fakediscord.world import EPHEMERAL, iso_now, new_channel, new_message, text_of, walk
+from bot.fakediscord.world import EPHEMERAL, Call, Payload, iso_now, new_channel, new_message, text_of, walk
 from qabot.answering import Answerer
 from qabot.bot import run
 from qabot.bot.client import QabotClient
 from qabot.bot.desk import Desk
-from qabot.bot.doctor import run_doctor
+from qabot.bot.doctor import Finding, run_doctor
 from qabot.bot.options import BotSettings
 from qabot.bot.store import PlaceSettings, Store
-from qabot.build import BuildReport
-from qabot.config import load_settings
+from qabot.build import BuildReport, Progress
+from qabot.config import Settings, load_settings
 from qabot.indexing import reindex
 from support import REPOSITORY, SEEDS, FakeEncoder, build, settings_for
 
@@ -42,7 +45,7 @@ class Place:
 
 
 @asynccontextmanager
-async def place(**options):
+async def place(**options: Any) -> AsyncIterator[Place]:
     async with FakeDiscord(**options) as fake:
         with redirect(fake):
             yield Place(fake)
@@ -50,7 +53,7 @@ async def place(**options):
 
 
 @asynccontextmanager
-async def connected(root, p: Place, **options):
+async def connected(root: Path, p: Place, **options: Any) -> AsyncIterator[Desk]:
     """The bot on the stand-in."""
     desk = make_desk(root, **options)
     client = QabotClient(desk)
@@ -59,7 +62,7 @@ async def connected(root, p: Place, **options):
         await p.fake.wait_ready()
         yield desk
     finally:
-        desk.answerer.hold.set()
+        predictable(desk).hold.set()
         await client.close()
         with suppress(asyncio.CancelledError):
             await asyncio.wait_for(task, 5)
@@ -67,18 +70,19 @@ async def connected(root, p: Place, **options):
         desk.store.close()
 
 
-def labelled(message, label: str) -> str:
+def labelled(message: Payload, label: str) -> str:
     for part in walk(message["components"]):
         if part["type"] == 2 and label in (part.get("label"), (part.get("emoji") or {}).get("name")):
-            return part["custom_id"]
+            custom_id: str = part["custom_id"]
+            return custom_id
     raise AssertionError(f"no button {label}")
 
 
-async def ask(p: Place, question: str, **options):
+async def ask(p: Place, question: str, **options: Any) -> Call:
     return await p.fake.slash(p.alice, p.channel, "ask", question=question, **options)
 
 
-async def test_start_asks_for_shards_and_no_privileged_intent(root):
+async def test_start_asks_for_shards_and_no_privileged_intent(root: Path) -> None:
     async with place() as p, connected(root, p):
         paths = [f"{r.method} {r.path}" for r in p.fake.requests]
         assert "GET /gateway/bot" in paths
@@ -87,23 +91,24 @@ async def test_start_asks_for_shards_and_no_privileged_intent(root):
         assert identify["shard"] == [0, 1]
 
 
-async def test_a_second_command_is_acknowledged_while_the_first_computes(root):
+async def test_a_second_command_is_acknowledged_while_the_first_computes(root: Path) -> None:
     async with place() as p, connected(root, p, workers=1, queue=4) as desk:
-        desk.answerer.hold.clear()
+        predictable(desk).hold.clear()
         first = await ask(p, ONE)
         await first.ack()
         second = await p.fake.slash(p.bob, p.channel, "ask", question=MANY)
         await second.ack()
+        assert second.callback_after is not None
         assert second.callback_after < 1
         assert second.deferred
-        desk.answerer.hold.set()
+        predictable(desk).hold.set()
         assert "opens at nine" in text_of(await first.answer())
         await second.answer()
 
 
-async def test_busy_is_said_at_once(root):
+async def test_busy_is_said_at_once(root: Path) -> None:
     async with place() as p, connected(root, p, workers=1, queue=1) as desk:
-        desk.answerer.hold.clear()
+        predictable(desk).hold.clear()
         calls = [await ask(p, question) for question in (ONE, MANY)]
         for call in calls:
             await call.ack()
@@ -112,18 +117,19 @@ async def test_busy_is_said_at_once(root):
         said = await third.answer()
         assert said["content"] == "Too many questions at once. Try again in a few seconds."
         assert said["flags"] & EPHEMERAL
+        assert third.callback_after is not None
         assert third.callback_after < 1
         for _ in range(3):
             await p.fake.say(p.alice, p.channel, f"<@{p.fake.bot['id']}> {NEAR}")
         assert "Too many questions" in (await p.fake.next_post(p.channel))["content"]
         await asyncio.sleep(0.2)
         assert len(p.fake.posts(p.channel)) == 1
-        desk.answerer.hold.set()
+        predictable(desk).hold.set()
         for call in calls:
             await call.answer()
 
 
-async def test_cooldown_is_each_persons_own_and_covers_every_way(root):
+async def test_cooldown_is_each_persons_own_and_covers_every_way(root: Path) -> None:
     async with place() as p, connected(root, p, cooldown=60, burst=2) as desk:
         message = await (await ask(p, ONE)).answer()
         await (await p.fake.click(p.alice, message, labelled(message, "👍"))).answer()
@@ -136,28 +142,28 @@ async def test_cooldown_is_each_persons_own_and_covers_every_way(root):
         await asyncio.sleep(0.3)
         assert len(p.fake.posts(p.channel)) == 0
         await (await p.fake.slash(p.bob, p.channel, "ask", question=ONE)).answer()
-        assert MANY not in desk.answerer.asked
+        assert MANY not in predictable(desk).asked
 
 
-async def test_the_same_question_is_computed_once(root):
+async def test_the_same_question_is_computed_once(root: Path) -> None:
     async with place() as p, connected(root, p, remember=30.0, workers=2) as desk:
-        desk.answerer.hold.clear()
+        predictable(desk).hold.clear()
         calls = [await p.fake.slash(person, p.channel, "ask", question=ONE) for person in (p.alice, p.bob)]
         for call in calls:
             await call.ack()
-        desk.answerer.hold.set()
+        predictable(desk).hold.set()
         for call in calls:
             await call.answer()
-        assert desk.answerer.asked == [ONE]
+        assert predictable(desk).asked == [ONE]
 
 
-async def test_user_install_in_a_direct_message(root):
+async def test_user_install_in_a_direct_message(root: Path) -> None:
     async with place() as p, connected(root, p):
         call = await p.fake.slash(p.alice, p.fake.add_dm(p.alice), "ask", question=ONE)
         assert "opens at nine" in text_of(await call.answer())
 
 
-async def post_in_forum(p: Place, forum, title: str):
+async def post_in_forum(p: Place, forum: Payload, title: str) -> Payload:
     """A person opens a post: the thread, and its first message, which has the thread's id."""
     thread = new_channel(title, p.guild["id"], kind=11) | {
         "parent_id": forum["id"],
@@ -178,7 +184,7 @@ async def post_in_forum(p: Place, forum, title: str):
     return thread
 
 
-async def test_forum_posts_are_answered_by_their_title_without_the_intent(root):
+async def test_forum_posts_are_answered_by_their_title_without_the_intent(root: Path) -> None:
     async with place() as p:
         forum = p.fake.add_channel(p.guild, "help")
         forum |= {"type": 15, "available_tags": [], "default_reaction_emoji": None}
@@ -195,10 +201,10 @@ async def test_forum_posts_are_answered_by_their_title_without_the_intent(root):
             await p.fake.say(p.alice, thread, ONE)
             await asyncio.sleep(0.2)
             assert len(p.fake.posts(thread)) == 1
-            assert desk.answerer.asked == [ONE, NOTHING]
+            assert predictable(desk).asked == [ONE, NOTHING]
 
 
-async def test_an_answer_that_discord_refuses_does_not_leave_people_waiting(root):
+async def test_an_answer_that_discord_refuses_does_not_leave_people_waiting(root: Path) -> None:
     async with place() as p, connected(root, p):
         p.fake.fail_next("PATCH", r".*/messages/@original", 400, {"code": 50035, "message": "Invalid Form Body"})
         call = await ask(p, ONE)
@@ -207,31 +213,32 @@ async def test_an_answer_that_discord_refuses_does_not_leave_people_waiting(root
         assert call.followups == []
 
 
-async def test_an_answer_outlives_a_full_queue(root):
+async def test_an_answer_outlives_a_full_queue(root: Path) -> None:
     """What happens after an answer is shown can't take it away again."""
     async with place() as p, connected(root, p, workers=1, queue=0) as desk:
 
-        def broken(*anything) -> None:
+        def broken(*anything: object, **named: object) -> None:
             raise OSError("disk full")
 
-        desk.store.post = broken
+        desk.store.post = broken  # type: ignore[method-assign]
         call = await ask(p, ONE)
         await call.answer()
         await asyncio.sleep(0.2)
+        assert call.original is not None
         assert "opens at nine" in text_of(call.original)
         assert [message["content"] for message in call.followups] == [
             "That went wrong here, and was noted in the bot's log. Try again later."
         ]
 
 
-async def test_content_intent_only_when_asked_for(root):
+async def test_content_intent_only_when_asked_for(root: Path) -> None:
     async with place(approved_intents=MESSAGE_CONTENT) as p, connected(root, p, message_content=True) as desk:
         desk.store.set_settings(int(p.channel["id"]), PlaceSettings(every_question=True))
         await p.fake.say(p.alice, p.channel, ONE)
         assert "opens at nine" in text_of(await p.fake.next_post(p.channel))
 
 
-async def test_op7_resumes_and_answers_what_came_meanwhile(root):
+async def test_op7_resumes_and_answers_what_came_meanwhile(root: Path) -> None:
     async with place() as p, connected(root, p):
         await p.fake.gateway.reconnect()
         await p.fake.gateway.until(lambda: not p.fake.gateway.live, 5, "old link still up")
@@ -241,7 +248,7 @@ async def test_op7_resumes_and_answers_what_came_meanwhile(root):
         assert len(p.fake.gateway.identifies) == 1
 
 
-async def test_dropped_tcp_connection_resumes(root):
+async def test_dropped_tcp_connection_resumes(root: Path) -> None:
     async with place() as p, connected(root, p):
         p.fake.gateway.drop()
         await p.fake.gateway.until(lambda: p.fake.gateway.resumes, 10, "no resume")
@@ -249,7 +256,7 @@ async def test_dropped_tcp_connection_resumes(root):
 
 
 @pytest.mark.slow
-async def test_op9_identifies_again_and_registers_nothing_anew(root):
+async def test_op9_identifies_again_and_registers_nothing_anew(root: Path) -> None:
     async with place() as p, connected(root, p):
         await p.fake.gateway.invalidate(resumable=False)
         await p.fake.gateway.until(lambda: len(p.fake.gateway.identifies) == 2, 15, "no new identify")
@@ -258,14 +265,14 @@ async def test_op9_identifies_again_and_registers_nothing_anew(root):
         assert len([r for r in p.fake.requests if r.method == "PUT"]) == 1
 
 
-async def test_rate_limits_are_waited_out(root):
+async def test_rate_limits_are_waited_out(root: Path) -> None:
     async with place() as p, connected(root, p):
         p.fake.rate_limit_next("PATCH", r".*/messages/@original", retry_after=0.2)
         assert "opens at nine" in text_of(await (await ask(p, ONE)).answer())
         assert [r.status for r in p.fake.requests if r.method == "PATCH"] == [429, 200]
 
 
-async def test_late_acknowledgement_is_survived(root, caplog):
+async def test_late_acknowledgement_is_survived(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with place() as p, connected(root, p):
         p.fake.fail_next("POST", r"/interactions/.*", 0, delay=0.1)
         call = await ask(p, ONE)
@@ -277,7 +284,7 @@ async def test_late_acknowledgement_is_survived(root, caplog):
         assert "could not be acknowledged" in caplog.text
 
 
-async def test_deleted_question_and_missing_rights_are_no_errors(root, caplog):
+async def test_deleted_question_and_missing_rights_are_no_errors(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with place() as p, connected(root, p):
         p.fake.fail_next("POST", r"/channels/\d+/messages", 403, {"code": 50013, "message": "Missing Permissions"})
         await p.fake.say(p.alice, p.channel, f"<@{p.fake.bot['id']}> {ONE}")
@@ -288,8 +295,8 @@ async def test_deleted_question_and_missing_rights_are_no_errors(root, caplog):
         assert "opens at nine" in text_of(await p.fake.next_post(p.channel))
 
 
-async def test_reindex_shows_its_progress(root, monkeypatch):
-    def slow(settings, *, progress):
+async def test_reindex_shows_its_progress(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(settings: Settings, *, progress: Progress) -> BuildReport:
         with progress("reading", 4) as advance:
             advance(4)
         with progress("embedding", 10) as advance:
@@ -309,6 +316,7 @@ async def test_reindex_shows_its_progress(root, monkeypatch):
         assert len(call.history) < 5
         for _ in range(50):
             await asyncio.sleep(0.05)
+            assert call.original is not None
             if "Nothing has changed" in text_of(call.original):
                 break
         shown = [text_of(message) for message in call.history]
@@ -320,13 +328,13 @@ async def test_reindex_shows_its_progress(root, monkeypatch):
 # The run loop
 
 
-async def serving(root, p: Place, **options):
+async def serving(root: Path, p: Place, **options: Any) -> tuple[Desk, asyncio.Task[int]]:
     desk = make_desk(root, **options)
     return desk, asyncio.create_task(run.serve(desk, p.fake.token, QabotClient))
 
 
 @pytest.mark.slow
-async def test_first_gateway_connection_refused(root, monkeypatch):
+async def test_first_gateway_connection_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """discord.py alone dies of this, or waits; the run loop gets through."""
     monkeypatch.setattr(run, "BACKOFF_FIRST", 0.05)
     async with place() as p:
@@ -341,7 +349,7 @@ async def test_first_gateway_connection_refused(root, monkeypatch):
 
 
 @pytest.mark.slow
-async def test_rest_down_at_start(root, monkeypatch):
+async def test_rest_down_at_start(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "BACKOFF_FIRST", 0.05)
     async with place() as p:
         p.fake.fail_next("GET", "/users/@me", 503, {"message": "down"}, times=7)
@@ -354,7 +362,7 @@ async def test_rest_down_at_start(root, monkeypatch):
         desk.store.close()
 
 
-async def test_wrong_token_and_refused_intent_end_at_once(root, capfd):
+async def test_wrong_token_and_refused_intent_end_at_once(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async with place() as p:
         desk = make_desk(root)
         assert await run.serve(desk, "wrong", QabotClient) == run.EXIT_TOKEN
@@ -367,25 +375,27 @@ async def test_wrong_token_and_refused_intent_end_at_once(root, capfd):
     ]
 
 
-async def test_sigterm_lets_answers_finish(root):
+async def test_sigterm_lets_answers_finish(root: Path) -> None:
     async with place() as p:
         desk, task = await serving(root, p, workers=1)
         await p.fake.wait_ready()
-        desk.answerer.hold.clear()
+        predictable(desk).hold.clear()
         call = await ask(p, ONE)
         await call.ack()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(0.2)
         late = await p.fake.slash(p.bob, p.channel, "ask", question=MANY)
         assert (await late.answer())["content"] == "The bot is restarting. Try again in a minute."
-        desk.answerer.hold.set()
+        predictable(desk).hold.set()
         assert "opens at nine" in text_of(await call.answer())
         assert await asyncio.wait_for(task, 10) == run.EXIT_STOPPED
         desk.store.close()
 
 
 @asynccontextmanager
-async def process(root, p: Place, level: str = "INFO", token: str | None = None, mode: str = ""):
+async def process(
+    root: Path, p: Place, level: str = "INFO", token: str | None = None, mode: str = ""
+) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = os.environ | {
         "FAKEDISCORD_API": p.fake.api_url,
         "FAKEDISCORD_GATEWAY": p.fake.gateway_url,
@@ -404,7 +414,7 @@ async def process(root, p: Place, level: str = "INFO", token: str | None = None,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING"])
-async def test_as_a_process_no_log_holds_a_secret(root, level):
+async def test_as_a_process_no_log_holds_a_secret(root: Path, level: str) -> None:
     """A full run at every level: commands, buttons, modal, messages, an error, SIGTERM; nothing secret is written."""
     async with place() as p, process(root, p, level) as started:
         await p.fake.wait_ready(30)
@@ -432,7 +442,7 @@ async def test_as_a_process_no_log_holds_a_secret(root, level):
 
 
 @pytest.mark.slow
-async def test_as_a_process_sigterm_does_not_wait_for_ever(root):
+async def test_as_a_process_sigterm_does_not_wait_for_ever(root: Path) -> None:
     async with place() as p, process(root, p, "WARNING", mode="stuck") as started:
         await p.fake.wait_ready(30)
         await (await ask(p, ONE)).ack()
@@ -446,7 +456,7 @@ async def test_as_a_process_sigterm_does_not_wait_for_ever(root):
 
 
 @pytest.mark.slow
-async def test_as_a_process_without_and_with_a_wrong_token(root):
+async def test_as_a_process_without_and_with_a_wrong_token(root: Path) -> None:
     async with place() as p:
         for token, line in (("", run.NO_TOKEN), ("wrong", run.BAD_TOKEN)):
             async with process(root, p, "WARNING", token) as started:
@@ -459,7 +469,7 @@ async def test_as_a_process_without_and_with_a_wrong_token(root):
 # Every payload
 
 
-async def everything(p: Place, desk) -> None:
+async def everything(p: Place, desk: Desk) -> None:
     """One of each thing that the bot can be made to send."""
     fake = p.fake
     for question in (ONE, MANY, HOSTILE, LONG, NEAR, NOTHING, "hello"):
@@ -507,7 +517,7 @@ async def everything(p: Place, desk) -> None:
     raise AssertionError("no old answer was marked")
 
 
-async def test_no_payload_can_ping_and_all_obey_the_specification(own_corpus):
+async def test_no_payload_can_ping_and_all_obey_the_specification(own_corpus: Path) -> None:
     async with place() as p, connected(own_corpus, p, workers=2, queue=50, watch=1.0) as desk:
         await everything(p, desk)
         sent = 0
@@ -542,7 +552,7 @@ async def test_no_payload_can_ping_and_all_obey_the_specification(own_corpus):
             assert not problems, "\n".join(dict.fromkeys(problems))
 
 
-async def test_doctor_names_missing_permissions(root, tmp_path, monkeypatch):
+async def test_doctor_names_missing_permissions(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qabot.bot.doctor.Answerer", Predictable)
 
     async with place() as p:
@@ -550,7 +560,7 @@ async def test_doctor_names_missing_permissions(root, tmp_path, monkeypatch):
         quiet["permission_overwrites"] = [{"id": p.guild["id"], "type": 0, "allow": "0", "deny": str(1 << 11)}]
         token = "MTIzNDU2Nzg5MDEyMzQ1Njc4.GAbcde.not-a-real-token-only-for-loopback"
         p.fake.token = token
-        findings = []
+        findings: list[Finding] = []
         options = BotSettings(store=tmp_path / "doctor.sqlite")
 
         def look() -> bool:
@@ -567,7 +577,7 @@ async def test_doctor_names_missing_permissions(root, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-async def test_with_the_real_model(tmp_path, model_cache):
+async def test_with_the_real_model(tmp_path: Path, model_cache: Path) -> None:
     """From the command to the quote with nothing replaced but Discord."""
     (tmp_path / "documents").symlink_to(SEEDS)
     settings = load_settings(None, {"documents": tmp_path / "documents", "index": tmp_path / "index"})

@@ -1,5 +1,7 @@
 """The stand-in for Discord refuses what Discord refuses: otherwise the tests over it could not fail."""
 
+from typing import Any
+
 import pytest
 
 from bot.fakediscord.limits import ApiError, check_commands, check_message, check_modal
@@ -8,15 +10,15 @@ from bot.fakediscord.world import COMPONENTS_V2
 V2 = {"flags": COMPONENTS_V2}
 
 
-def text(content: str) -> dict:
+def text(content: str) -> dict[str, Any]:
     return {"type": 10, "content": content}
 
 
-def button(custom_id: str = "a", label: str = "b") -> dict:
+def button(custom_id: str = "a", label: str = "b") -> dict[str, Any]:
     return {"type": 2, "style": 2, "custom_id": custom_id, "label": label}
 
 
-def row(*items: dict) -> dict:
+def row(*items: dict[str, Any]) -> dict[str, Any]:
     return {"type": 1, "components": list(items)}
 
 
@@ -38,12 +40,12 @@ def row(*items: dict) -> dict:
         {"content": ""},
     ],
 )
-def test_messages_beyond_the_limits(body):
+def test_messages_beyond_the_limits(body: dict[str, Any]) -> None:
     with pytest.raises(ApiError):
         check_message(body)
 
 
-def test_a_message_at_the_limits():
+def test_a_message_at_the_limits() -> None:
     check_message(V2 | {"components": [text("x" * 4000), row(*(button(str(n)) for n in range(5)))]})
 
 
@@ -56,11 +58,11 @@ def test_a_message_at_the_limits():
         {"type": 3, "name": "menu", "description": "no"},
     ],
 )
-def test_commands_beyond_the_limits(command):
+def test_commands_beyond_the_limits(command: dict[str, Any]) -> None:
     with pytest.raises(ApiError):
         check_commands([command])
 
 
-def test_modals_beyond_the_limits():
+def test_modals_beyond_the_limits() -> None:
     with pytest.raises(ApiError):
         check_modal({"title": "t" * 46, "custom_id": "c", "components": []})

@@ -8,7 +8,7 @@ import json
 import secrets
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import WSMsgType, web
 
@@ -120,23 +120,29 @@ class Gateway:
     async def reconnect(self) -> None:
         """Ask every connection to reconnect and resume (op 7), as Discord does daily."""
         for session in self.live:
+            assert session.link is not None
             await session.link.send(RECONNECT)
 
     async def invalidate(self, *, resumable: bool) -> None:
         """Declare sessions invalid (op 9); not resumable ones are forgotten."""
         for session in self.live:
             session.dead = not resumable
+            assert session.link is not None
             await session.link.send(INVALID_SESSION, resumable)
 
     async def close(self, code: int) -> None:
         """Close every connection with a close code."""
         for session in self.live:
+            assert session.link is not None
             await session.link.socket.close(code=code)
 
     def drop(self) -> None:
         """Cut every connection without a closing handshake, as a lost network does."""
         for session in self.live:
-            transport = session.link.socket.get_extra_info("transport") or session.link.socket._req.transport
+            assert session.link is not None
+            socket = session.link.socket
+            transport = socket.get_extra_info("transport") or cast(web.BaseRequest, socket._req).transport
+            assert transport is not None
             transport.abort()
 
     # -- the protocol ---------------------------------------------------------------

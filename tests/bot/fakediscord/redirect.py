@@ -32,8 +32,11 @@ GATEWAY_VARIABLE = "FAKEDISCORD_GATEWAY"
 class Origins(Protocol):
     """Anything that knows its REST and gateway addresses."""
 
-    api_url: str
-    gateway_url: str
+    @property
+    def api_url(self) -> str: ...
+
+    @property
+    def gateway_url(self) -> str: ...
 
 
 def point_at(api_url: str, gateway_url: str) -> None:

@@ -79,7 +79,8 @@ async def _guild(fake: FakeDiscord, _: Request, guild: str) -> Payload:
 
 @_serve("GET", "/guilds/{guild}/channels")
 async def _channels(fake: FakeDiscord, _: Request, guild: str) -> list[Payload]:
-    return fake.guilds[guild]["channels"]
+    channels: list[Payload] = fake.guilds[guild]["channels"]
+    return channels
 
 
 @_serve("GET", "/guilds/{guild}/members/{user}")
@@ -140,6 +141,7 @@ async def _callback(fake: FakeDiscord, request: Request, interaction: str, token
     source = call.payload.get("message")
     meta = {"id": interaction, "type": call.payload["type"], "user": call.user, "authorizing_integration_owners": {}}
     if call.payload["type"] == 3:
+        assert source is not None
         meta["interacted_message_id"] = source["id"]
     if call.payload["type"] == 5:
         first = {"id": interaction, "type": 2, "user": call.user, "authorizing_integration_owners": {}}
@@ -154,8 +156,10 @@ async def _callback(fake: FakeDiscord, request: Request, interaction: str, token
         message = new_message(call.channel, fake.bot, {"flags": LOADING | (data.get("flags") or 0)}) | extra
         fake.messages[message["id"]] = message
     elif kind == 6:
+        assert source is not None
         message = fake.message(source["id"])
     elif kind == 7:
+        assert source is not None
         message = fake.edit(fake.message(source["id"]), data)
     elif kind == 8:
         limits.at_most("data.choices", data.get("choices"), 25)

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Self
 
-from aiohttp import web
+from aiohttp import BodyPartReader, web
 
 from . import limits
 from .gateway import DIRECT_MESSAGES, GUILD_MESSAGES, MESSAGE_CONTENT, Gateway, Session
@@ -425,6 +425,7 @@ class FakeDiscord:
             where |= {"user": user, "authorizing_integration_owners": {"1": user["id"]}}
         contexts = command.get("contexts") if command else None
         if contexts is not None and where["context"] not in contexts:
+            assert command is not None
             raise SetupError(f"/{command['name']} is not offered in context {where['context']}")
         call = Call(self, {}, user, channel, self.now())
         call.payload = (
@@ -455,6 +456,7 @@ class FakeDiscord:
         if needed is None or permissions & ADMINISTRATOR:
             return
         if int(needed) == 0 or int(needed) & ~permissions:
+            assert command is not None
             raise SetupError(f"the client hides /{command['name']} from this member")
 
     # -- REST -------------------------------------------------------------------------------
@@ -489,6 +491,7 @@ class FakeDiscord:
             return (json.loads(raw) if raw else None), {}
         body, files = None, {}
         async for part in await http.multipart():
+            assert isinstance(part, BodyPartReader)
             if part.name == "payload_json":
                 body = json.loads(await part.text())
             else:

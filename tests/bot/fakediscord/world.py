@@ -239,7 +239,8 @@ class Call:
 
     async def ack(self, timeout: float = 3.0) -> Payload:
         """Wait for the callback; return it as the bot sent it."""
-        return await self._until(lambda: self.callback, timeout, "callback")
+        found: Payload = await self._until(lambda: self.callback, timeout, "callback")
+        return found
 
     async def answer(self, timeout: float = 10.0) -> Payload:
         """Wait for the visible answer (not the 'thinking' placeholder); return the message."""
@@ -248,21 +249,24 @@ class Call:
             message = self.original
             return message if message is not None and not message["flags"] & LOADING else None
 
-        return await self._until(visible, timeout, "answer")
+        found: Payload = await self._until(visible, timeout, "answer")
+        return found
 
     async def choices(self, timeout: float = 3.0) -> list[Payload]:
         """Wait for autocompletion results."""
         callback = await self.ack(timeout)
         if callback["type"] != 8:
             raise AssertionError(f"expected autocompletion choices, got callback {callback}")
-        return callback["data"]["choices"]
+        choices: list[Payload] = callback["data"]["choices"]
+        return choices
 
     async def modal(self, timeout: float = 3.0) -> Payload:
         """Wait for the modal that the bot opens."""
         callback = await self.ack(timeout)
         if callback["type"] != 9:
             raise AssertionError(f"expected a modal, got callback {callback}")
-        return callback["data"]
+        modal: Payload = callback["data"]
+        return modal
 
 
 def text_of(message: Payload) -> str:
