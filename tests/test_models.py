@@ -147,6 +147,7 @@ def test_an_exported_model_is_found_again_without_exporting(model_cache: Path, m
     def never(*arguments: Any) -> Path:
         raise AssertionError("exported again")
 
+    had_torch = "torch" in sys.modules
     monkeypatch.setattr(export, "export_encoder", never)
     told: list[str] = []
     encoder = encoder_for_name(NAME, tell=told.append)
@@ -156,7 +157,7 @@ def test_an_exported_model_is_found_again_without_exporting(model_cache: Path, m
     with pytest.raises(ModelError, match=r"fingerprint 0000, but the model of that name has .*qabot index"):
         encoder_for_index({"model": NAME, "encoder": "0000"})
     assert told == []
-    assert "torch" not in sys.modules
+    assert ("torch" in sys.modules) == had_torch
 
 
 def test_qabots_own_model_needs_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
