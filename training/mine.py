@@ -11,7 +11,7 @@ import argparse
 import pickle
 from pathlib import Path
 
-import bm25s  # type: ignore[import-untyped]
+import bm25s
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
