@@ -23,7 +23,7 @@ from qabot.phrases import QUESTION_LIMIT
 from qabot.quoting import Ranked, build_quotes
 from qabot.reader import load_reader
 from qabot.refusal import calibration_recipe, choose_calibration, judge
-from qabot.reranking import probability, rerank, shown_score
+from qabot.reranking import probability, rerank, shown_score, spread
 from qabot.retrieval import Candidate, retrieve
 from qabot.smalltalk import is_foreign, kind_of
 from qabot.types import Answer, Quote, Span, State, Trace
@@ -85,7 +85,7 @@ class Answerer(Library):
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
         with _timed(timings, "quote"):
-            ranking = [Ranked(candidate.stored, shown_score(candidate)) for candidate in candidates[:CANDIDATES]]
+            ranking = [Ranked(candidate.stored, shown_score(candidate)) for candidate in spread(candidates[:CANDIDATES])]
             count = quotes or self.settings.quotes
             found = build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
         with _timed(timings, "verify"):

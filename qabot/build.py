@@ -25,7 +25,7 @@ from qabot.documents import Folder, LeftOut, Listing, is_markdown
 from qabot.embedding import Encoder
 from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMismatch, IndexMissing
 from qabot.index import INDICES, SCHEMA, Index, StoredPassage, passage_row
-from qabot.lexical import LEXICAL_VERSION, LexicalEntry, words, write_lexical
+from qabot.lexical import LEXICAL_VERSION, LexicalEntry, names, words, write_lexical
 from qabot.passages import PASSAGES_VERSION, cut_passages, model_text
 from qabot.sentences import segment
 from qabot.snapshot import LOCK, commit, remove_leftovers
@@ -232,6 +232,9 @@ def _write_document(
     if gathered.passages == first:
         gathered.empty.append(document.path)
     gathered.words.update(words(document.text))
+    connection.executemany(
+        "INSERT INTO names VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1", names(document.text)
+    )
     source = document.source
     facts = (source.title, source.publisher, source.author, source.date, source.kind, source.url)
     connection.execute(

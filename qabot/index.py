@@ -57,6 +57,7 @@ CREATE TABLE vectors (
     row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, document INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL
 );
 CREATE TABLE words (word TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE names (initials TEXT, name TEXT, count INTEGER NOT NULL, PRIMARY KEY (initials, name)) WITHOUT ROWID;
 """
 INDICES = """
 CREATE INDEX passages_document ON passages (document, start);
@@ -223,6 +224,12 @@ class Index:
         near = process.extract(word, list(found), scorer=OSA.distance, score_cutoff=slips, limit=None)
         likely = [(other, 1 - distance / max(len(word), len(other))) for other, distance, _ in near if other.isalpha()]
         return sorted(likely, key=lambda item: (-item[1], -found[item[0]], item[0]))
+
+    def name_of(self, initials: str) -> str | None:
+        """The name in the documents that these initials (three capitals or more) stand for most often, if any."""
+        sql = "SELECT name FROM names WHERE initials = ? ORDER BY count DESC, name LIMIT 1"
+        found = self._query(sql, (initials,))
+        return str(found[0][0]) if found else None
 
     def search(
         self, question: NDArray[np.float32], k: int, documents: Sequence[int] | None = None

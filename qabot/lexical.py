@@ -17,7 +17,7 @@ import os
 import re
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -39,6 +39,9 @@ NEAREST = 3
 WORD = re.compile(r"\w+")
 ACCENTS = re.compile("[\u0300-\u036f]")
 QUOTED = re.compile(r"[\"“”„«»]([^\"“”„«»]{2,200})[\"“”„«»]")
+SHORTEST_ACRONYM, LONGEST_ACRONYM = 3, 6
+ACRONYM = re.compile(r"\b[A-Z]{3,6}\b")
+NAME = re.compile(r"[A-Z][\w'’-]*(?: (?:(?:of|the|and|for|on|in|to) ){0,2}[A-Z][\w'’-]*){2,9}")
 IGNORED = frozenset(
     """a about according across after all also am an and any anybody anyone are as at be because been before being
     between both but by can cannot could d did didn do does doesn doing don done during each else ever for from get
@@ -75,6 +78,28 @@ def asked_words(question: str) -> list[str]:
     """The words of a question that say something of its subject; all of them, if none does."""
     found = words(question)
     return [word for word in found if word not in IGNORED] or found
+
+
+def names(text: str) -> Iterator[tuple[str, str]]:
+    """(initials, name) of every run of three to six capitalised words: `HRC` for `Human Rights Council`."""
+    for run in NAME.finditer(text):
+        parts = run[0].split()
+        capitals = [position for position, part in enumerate(parts) if part[0].isupper()]
+        for size in range(SHORTEST_ACRONYM, LONGEST_ACRONYM + 1):
+            for first in range(len(capitals) - size + 1):
+                chosen = capitals[first : first + size]
+                initials = "".join(parts[position][0] for position in chosen)
+                yield initials, " ".join(parts[chosen[0] : chosen[-1] + 1])
+
+
+def expanded(question: str, name_of: Callable[[str], str | None], known: Callable[[str], bool]) -> str:
+    """The question with the names behind acronyms that no document has in brackets after them."""
+
+    def with_name(match: re.Match[str]) -> str:
+        name = None if known(match[0]) else name_of(match[0])
+        return f"{match[0]} ({name})" if name else match[0]
+
+    return ACRONYM.sub(with_name, question)
 
 
 def pieces(found: Iterable[str]) -> list[str]:

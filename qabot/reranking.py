@@ -49,6 +49,23 @@ def rerank(index: Index, reader: Reader, question: str, candidates: list[Candida
     return [*sorted(read, key=lambda candidate: (-_weighed(candidate), candidate.stored.id)), *unread]
 
 
+def spread(candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates with the best of each document that a reader believes to answer (even odds or better) in front,
+    so that, when several documents answer, none takes all the quotes. The best candidate stays first."""
+    if not candidates:
+        return []
+    front, rest = [candidates[0]], []
+    quoted = {candidates[0].stored.document}
+    for candidate in candidates[1:]:
+        believed = candidate.reader is not None and candidate.reader >= 0
+        if believed and candidate.stored.document not in quoted:
+            quoted.add(candidate.stored.document)
+            front.append(candidate)
+        else:
+            rest.append(candidate)
+    return [*front, *rest]
+
+
 def probability(candidate: Candidate) -> float | None:
     """The reader's probability, 0..1, that the candidate's sentence answers; None when it wasn't read."""
     return None if candidate.reader is None else 1 / (1 + math.exp(-max(min(candidate.reader, 30.0), -30.0)))

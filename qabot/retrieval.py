@@ -13,6 +13,7 @@ import numpy as np
 
 from qabot.embedding import Encoder, Vectors
 from qabot.index import Index, StoredPassage
+from qabot.lexical import QUOTED, expanded
 
 RETRIEVAL_VERSION = 1
 """Part of a calibration's recipe: to be raised whenever the scores below change."""
@@ -53,12 +54,16 @@ def retrieve(index: Index, encoder: Encoder, question: str, documents: Sequence[
         # A word that the model knows is one, even if the documents don't have it.
         return [] if encoder.knows(word) else index.words_like(word)
 
+    question = expanded(question, index.name_of, index.lexical.knows)
     vector = encoder.embed_question(index.lexical.corrected(question, spelling))
     rows = [row for row, _ in index.search(vector, DENSE_ROWS, documents)]
     blocks = dict(index.lexical.search(question, LEXICAL_BLOCKS, spelling, documents))
     found = {stored.id: stored for stored in (*index.passages_at(rows), *index.passages_in(list(blocks)))}
     allowed = None if documents is None else set(documents)
     passages = [found[number] for number in sorted(found) if allowed is None or found[number].document in allowed]
+    if QUOTED.search(question):
+        # The search for words has seen to it that these blocks hold what stands in quotation marks.
+        passages = [stored for stored in passages if stored.block in blocks]
     weight = LEXICAL_WEIGHT * max(blocks.values(), default=0.0) ** 2
     candidates = []
     for stored, dense in zip(passages, dense_scores(index, vector, passages), strict=True):

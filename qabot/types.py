@@ -9,11 +9,15 @@ vectors, cosine, higher is better, field `score`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 Outcome = Literal["answered", "related", "nothing"]
 """`answered`: a sentence is trusted to answer. `related`: on the subject, but none is. `nothing`: neither."""
+
+
+MONTHS = tuple("January February March April May June July August September October November December".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,10 @@ class Source:
     url: str | None = None
 
     def facts(self) -> str:
-        """The facts as one line for searching: title, publisher, author, date, kind."""
-        known = (self.title, self.publisher, self.author, self.date, self.kind)
+        """The facts as one line for searching: title, publisher, author, date (its month in words, too), kind."""
+        month = re.match(r"\d{4}-(\d{2})", self.date or "")
+        spelt = MONTHS[int(month[1]) - 1] if month and 1 <= int(month[1]) <= len(MONTHS) else None
+        known = (self.title, self.publisher, self.author, self.date, spelt, self.kind)
         return " · ".join(fact for fact in known if fact)
 
 

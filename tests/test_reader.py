@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from qabot.errors import ModelError
 from qabot.index import Index
 from qabot.reader import NO_READER, OnnxReader, Reader, Window, load_reader
-from qabot.reranking import WINDOW_WORDS, probability, reading_window, rerank, shown_score
+from qabot.reranking import WINDOW_WORDS, probability, reading_window, rerank, shown_score, spread
 from qabot.retrieval import Candidate
 from support import build_files
 
@@ -177,3 +177,14 @@ def test_windows_are_whole_sentences_within_the_budget_and_read_once(tmp_path: P
     rerank(index, reader, "?", candidates_of(index))
     kept = [window.sentences[window.keep] for window in reader.windows]
     assert len(kept) == len(set(kept))
+
+
+def test_documents_that_are_believed_to_answer_come_before_more_of_the_same(tmp_path: Path) -> None:
+    index = build_files(tmp_path, {"a.txt": "One. Two. Three.", "b.txt": "Four.", "c.txt": "Five."})
+    passages = index.neighbours(0, 0, 9) + index.neighbours(1, 0, 9) + index.neighbours(2, 0, 9)
+    odds = (2.0, 1.0, 0.5, 0.1, -0.1)
+    ranked = [Candidate(p, 0.5, 0.0, 0.5, o) for p, o in zip(passages, odds, strict=True)]
+    assert [c.reader for c in spread(ranked)] == [2.0, 0.1, 1.0, 0.5, -0.1]
+    unread = [Candidate(p, 0.5, 0.0, 0.5) for p in passages]
+    assert spread(unread) == unread
+    assert spread([]) == []

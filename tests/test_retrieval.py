@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qabot.index import Index, StoredPassage
-from qabot.lexical import asked_words, pieces, words
+from qabot.lexical import asked_words, expanded, names, pieces, words
 from qabot.retrieval import dense_scores, retrieve
+from qabot.types import Source
 from support import SEEDS, TEXTS, FakeEncoder, build, build_files
 
 FAKE = FakeEncoder()
@@ -191,3 +192,47 @@ def test_the_words_of_a_question() -> None:
 def test_words_are_the_same_in_pieces_and_whole(text: str) -> None:
     assert words(text) == [word for line in text.split("\n") for word in words(line)]
     assert all(word == word.lower() for word in words(text))
+
+
+def test_a_quoted_phrase_stands_in_every_candidate(tmp_path: Path) -> None:
+    texts = ("The foreign agent law passed.", "An agent of a foreign power spoke.", "Foreign agents\nleft.")
+    index = build_files(tmp_path, {f"{n}.txt": text for n, text in enumerate(texts)})
+    found = retrieve(index, FAKE, 'who is a "foreign agent"?')
+    assert {index.document(candidate.stored.document).path for candidate in found} == {"0.txt", "2.txt"}
+    assert len(retrieve(index, FAKE, "who is a foreign agent?")) == 3
+    assert retrieve(index, FAKE, 'who is a "purple agent"?') == []
+
+
+def test_acronyms_are_found_by_their_names(tmp_path: Path) -> None:
+    text = "He works for the Human Rights House Foundation. The Bank of the North Sea Region closed.\n"
+    index = build_files(
+        tmp_path, {"a.txt": text, "b.txt": "The Human Rights House Foundation wrote. Rights of the child."}
+    )
+    assert index.name_of("HRHF") == "Human Rights House Foundation"
+    assert index.name_of("BNSR") == "Bank of the North Sea Region"
+    assert index.name_of("HR") is None
+    known = index.lexical.knows
+    assert expanded("what is HRHF?", index.name_of, known) == "what is HRHF (Human Rights House Foundation)?"
+    assert expanded("what is hrhf, XYZ, HOUSE?", index.name_of, known) == "what is hrhf, XYZ, HOUSE?"
+    best = retrieve(index, FAKE, "HRHF")[0]
+    assert "Human Rights House" in index.text(best.stored.document, best.stored.passage.start, best.stored.passage.end)
+
+
+@settings(max_examples=200)
+@given(TEXTS)
+def test_names_are_runs_of_the_text_with_those_initials(text: str) -> None:
+    flat = " ".join(text.split(" "))
+    for initials, name in names(text):
+        assert name in flat
+        assert 3 <= len(initials) <= 6
+        assert "".join(part[0] for part in name.split() if part[0].isupper()) == initials
+
+
+def test_facts_of_a_source_are_searched_with_the_month_in_words(tmp_path: Path) -> None:
+    sources = '["a.txt"]\npublisher = "Council of Europe"\ndate = 2023-01-25\n["b.txt"]\ndate = "2023"\n'
+    index = build_files(
+        tmp_path, {"a.txt": "Defenders need support.", "b.txt": "They need help.", "sources.toml": sources}
+    )
+    found = retrieve(index, FAKE, "what did the Council of Europe say in January 2023")
+    assert index.document(found[0].stored.document).path == "a.txt"
+    assert Source("t", date="2023-13-01").facts() == "t · 2023-13-01"

@@ -11,6 +11,7 @@ name of the int8 model and its sha256 stand in `reader.json` beside it.
 import argparse
 import hashlib
 import json
+import re
 import time
 from pathlib import Path
 
@@ -85,14 +86,21 @@ def export(model: Reader, packer: Packer, path: Path) -> None:
     )
 
 
-def quantise(source: Path, target: Path) -> None:
-    """int8 matrix products and embeddings; LayerNorm and the heads' small products stay as they are."""
+def quantise(source: Path, target: Path, keep: str | None = None) -> None:
+    """int8 matrix products and embeddings; products whose name matches `keep` stay float32.
+
+    mpnet's second feed-forward products need that: some of their inputs are 30 times larger than all
+    others, and one scale for the whole tensor then leaves the others a few steps.
+    """
+    graph = onnx.load(str(source), load_external_data=False).graph
+    kept = [n.name for n in graph.node if keep and n.op_type == "MatMul" and re.search(keep, n.name)]
     quantize_dynamic(
         str(source),
         str(target),
         per_channel=True,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+        nodes_to_exclude=kept,
     )
 
 
@@ -104,6 +112,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--name", default="reader")
+    parser.add_argument("--keep", help="pattern of products that stay float32: layer.*/output/dense for mpnet")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
@@ -111,7 +120,7 @@ def main() -> None:
     packer = Packer(args.backbone)
     plain, small = args.out / f"{args.name}.fp32.onnx", args.out / f"{args.name}.int8.onnx"
     export(model, packer, plain)
-    quantise(plain, small)
+    quantise(plain, small, args.keep)
     onnx.checker.check_model(str(small))
 
     text = "The committee meets four times a year, and its minutes are open to every member. "
