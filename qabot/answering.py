@@ -85,7 +85,9 @@ class Answerer(Library):
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
         with _timed(timings, "quote"):
-            ranking = [Ranked(candidate.stored, shown_score(candidate)) for candidate in spread(candidates[:CANDIDATES])]
+            ranking = [
+                Ranked(candidate.stored, shown_score(candidate)) for candidate in spread(candidates[:CANDIDATES])
+            ]
             count = quotes or self.settings.quotes
             found = build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
         with _timed(timings, "verify"):

@@ -17,9 +17,9 @@ WINDOWS = 14
 """How many windows are read for a question."""
 WINDOW_WORDS = 80
 NEIGHBOURS = 12
-RETRIEVAL_WEIGHT, RETRIEVAL_MOST = 12.0, 0.8
-"""What the retriever's score counts beside a reader's log odds, and up to where: past it, a question was put in the
-words of the text, and the words have said what they can."""
+RETRIEVAL_WEIGHT, RETRIEVAL_BEND, WEIGHT_BEYOND = 12.0, 0.8, 3.0
+"""What the retriever's score counts beside a reader's log odds, and less beyond the bend: there, a question was put in
+the words of the text, and the score grows without saying as much."""
 
 
 def rerank(index: Index, reader: Reader, question: str, candidates: list[Candidate]) -> list[Candidate]:
@@ -79,7 +79,9 @@ def shown_score(candidate: Candidate) -> float:
 
 
 def _weighed(candidate: Candidate) -> float:
-    return (candidate.reader or 0.0) + RETRIEVAL_WEIGHT * min(candidate.score, RETRIEVAL_MOST)
+    beyond = max(candidate.score - RETRIEVAL_BEND, 0.0)
+    retrieval = RETRIEVAL_WEIGHT * min(candidate.score, RETRIEVAL_BEND) + WEIGHT_BEYOND * beyond
+    return (candidate.reader or 0.0) + retrieval
 
 
 def reading_window(index: Index, centre: StoredPassage) -> tuple[list[StoredPassage], int]:
