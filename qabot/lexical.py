@@ -37,6 +37,9 @@ FACTS_BOOST = 0.5
 """What a word counts when it stands in the facts of a source (title, publisher, author, date) only."""
 NEAREST = 3
 WORD = re.compile(r"\w+")
+NUMBER = re.compile(r"\d+(?:[.,/:-]\d+)+")
+WHOLE_NUMBER = 0.2
+"""What a block's share gains that holds a date or number with signs in it (25/01/2023, 1,190) whole."""
 ACCENTS = re.compile("[\u0300-\u036f]")
 QUOTED = re.compile(r"[\"“”„«»]([^\"“”„«»]{2,200})[\"“”„«»]")
 SHORTEST_ACRONYM, LONGEST_ACRONYM = 3, 6
@@ -162,6 +165,8 @@ class Lexical:
             return []
         best = dict.fromkeys(pieces(pairs[0][0] for pairs in likely), 1.0)
         should = [*self._terms("text", stems), *self._terms("pieces", best)]
+        for number in NUMBER.findall(question):
+            should.append(tantivy.Query.const_score_query(self._phrase(number), WHOLE_NUMBER))
         query = tantivy.Query.boolean_query([(tantivy.Occur.Should, part) for part in should])
         required = [self._phrase(phrase) for phrase in QUOTED.findall(question)]
         if documents is not None:

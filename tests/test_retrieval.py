@@ -236,3 +236,16 @@ def test_facts_of_a_source_are_searched_with_the_month_in_words(tmp_path: Path) 
     found = retrieve(index, FAKE, "what did the Council of Europe say in January 2023")
     assert index.document(found[0].stored.document).path == "a.txt"
     assert Source("t", date="2023-13-01").facts() == "t · 2023-13-01"
+
+
+def test_dates_and_numbers_are_kept_whole(tmp_path: Path) -> None:
+    files = {
+        "a.txt": "In 2023, rooms 25 and 01 were let.",
+        "b.txt": "Signed on 25/01/2023 by all.",
+        "c.txt": "Nothing.",
+    }
+    index = build_files(tmp_path, files)
+    found = dict(index.lexical.search("what happened on 25/01/2023", 9, lambda word: []))
+    paths = {index.document(p.document).path: found[p.block] for p in everything(index) if p.block in found}
+    assert paths["b.txt"] > paths["a.txt"]
+    assert max(paths.values()) <= 1.0
