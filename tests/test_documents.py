@@ -166,7 +166,7 @@ def test_facts_of_front_matter_and_sources_are_merged(tmp_path: Path) -> None:
         "https://example.org",
         None,
     )
-    assert source.facts() == "Of front matter · B · 2021-03-05"
+    assert source.facts() == "Of front matter · B · 2021-03-05 · March"
 
 
 def test_a_walk_takes_text_and_accounts_for_the_rest(tmp_path: Path) -> None:
