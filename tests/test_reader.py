@@ -188,3 +188,25 @@ def test_documents_that_are_believed_to_answer_come_before_more_of_the_same(tmp_
     unread = [Candidate(p, 0.5, 0.0, 0.5) for p in passages]
     assert spread(unread) == unread
     assert spread([]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_any_cross_encoder_reads_each_window_for_the_sentence_to_keep(tmp_path: Path) -> None:
+    from sentence_transformers import CrossEncoder
+    from torch.nn import Identity
+
+    from qabot.export import model_folder
+
+    folder = str(tmp_path / "cross-encoder")
+    CrossEncoder(model_folder("all-MiniLM-L6-v2"), device="cpu", num_labels=1).save_pretrained(folder)
+    reader = load_reader(folder)
+    assert reader is not None
+    pairs = [("who came?", "Ann came. Bob left."), ("who came?", "Nobody.")]
+    expected = CrossEncoder(folder, device="cpu").predict(pairs, activation_fn=Identity(), show_progress_bar=False)
+    found = reader.read("who came?", [Window(("Ann came.", "Bob left."), 1), Window(("Nobody.",), 0)])
+    assert found == [(None, pytest.approx(float(expected[0]))), (pytest.approx(float(expected[1])),)]
+    assert reader.read("who came?", []) == []
+    again = load_reader(folder)
+    assert again is not None
+    assert (again.name, again.fingerprint) == (folder, reader.fingerprint)
