@@ -22,6 +22,7 @@ import numpy as np
 
 from qabot.embedding import ENCODER_FILE, MODEL_FILE, TOKENIZER_FILE, EncoderFacts, OnnxEncoder
 from qabot.errors import ModelError
+from qabot.snapshot import content_digest
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -58,7 +59,7 @@ def model_folder(name: str) -> str:
         )
     folder = Path(spec.submodule_search_locations[0]) / "model"
     weights = folder / "model.safetensors"
-    found = _sha256(weights) if weights.is_file() else "no file"
+    found = content_digest(weights) if weights.is_file() else "no file"
     if found != DEFAULT_SHA256:
         raise ModelError(
             f"{weights} is not the published all-MiniLM-L6-v2: sha256 {found}, expected {DEFAULT_SHA256}. "
@@ -184,11 +185,6 @@ def _check_parity(name: str, model: SentenceTransformer, encoder: OnnxEncoder) -
             f"The ONNX export of {name!r} differs from the model: cosine {float(cosine.min()):.6f}, expected at least {1 - PARITY}. "
             "Please report it with the model's name, and choose another model meanwhile."
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -50,6 +51,7 @@ def retrieve(index: Index, encoder: Encoder, question: str, documents: Sequence[
     documents: ids of the documents to search, or None for all of them.
     """
 
+    @cache  # asked once for the model and once for the words
     def spelling(word: str) -> Sequence[tuple[str, float]]:
         # A word that the model knows is one, even if the documents don't have it.
         return [] if encoder.knows(word) else index.words_like(word)

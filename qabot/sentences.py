@@ -258,7 +258,8 @@ def _continues(text: str, line: _Line, following: _Line, width: int) -> bool:
 
 def _content(text: str, first: _Line, last: _Line, markdown: bool) -> Span:
     """A block without its list marker or heading signs."""
-    start, end = trim(text, first.start, last.end).start, trim(text, first.start, last.end).end
+    block = trim(text, first.start, last.end)
+    start, end = block.start, block.end
     if first.kind == "item" and (marker := BULLET.match(text, start, end)):
         start = marker.end()
     if first.kind == "heading" and markdown and (signs := ATX.match(text, first.start, end)):

@@ -21,7 +21,7 @@ from qabot.errors import ModelError
 from qabot.index import Index
 from qabot.models import OWN_FOLDER, OWN_MODEL, encoder_for_index, encoder_for_name
 from qabot.sentences import segment
-from qabot.snapshot import MANIFEST
+from qabot.snapshot import MANIFEST, content_digest
 from support import REPOSITORY, SEEDS, write_files
 
 NAME = "all-MiniLM-L6-v2"
@@ -124,7 +124,7 @@ def test_incremental_is_fresh_with_a_real_model(tmp_path: Path, own: OnnxEncoder
 def test_the_default_weights_are_the_published_ones() -> None:
     for name in (NAME, f"sentence-transformers/{NAME}"):
         folder = Path(export.model_folder(name))
-        assert export._sha256(folder / "model.safetensors") == export.DEFAULT_SHA256
+        assert content_digest(folder / "model.safetensors") == export.DEFAULT_SHA256
     assert export.model_folder("other/model") == "other/model"
 
 
