@@ -1,6 +1,6 @@
-"""Fits the calibration that comes with qabot, on question sets over several folders.
+"""Fits a calibration that comes with qabot, on question sets over several folders.
 
-    python benchmarks/calibrate.py DATA --out qabot/data/calibration.json [--config FILE]
+    python benchmarks/calibrate.py DATA --reader qabot-reader --out qabot/data/calibrations/qabot-reader.json
 
 DATA holds `asked_dev` and `pairs_dev`, each with folders of `corpus/` and `questions.jsonl`: sets that no model was
 trained on. `qabot calibrate` does the same for one folder.
@@ -26,20 +26,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--reader", required=True, help="as in the configuration")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--extra", type=Path, nargs=2, action="append", default=[], metavar=("DOCUMENTS", "QUESTIONS"))
-    parser.add_argument("--signals", default="")
+    parser.add_argument("--method", default="gated")
+    parser.add_argument("--signals", default="", help="names with commas between; all by default")
+    parser.add_argument("--share", type=float, default=0.85, help="of the answerable questions, to be answered")
     args = parser.parse_args()
     folders = [(args.data / name / "corpus", args.data / name / "questions.jsonl") for name in SETS]
     runs = []
     with tempfile.TemporaryDirectory() as work:
         for number, (documents, questions) in enumerate([*folders, *args.extra]):
-            flags = {"documents": documents, "index": Path(work) / str(number)}
+            flags = {"documents": documents, "index": Path(work) / str(number), "reader": args.reader}
             settings = load_settings(args.config, flags).model_copy(update={"calibration": None})
             reindex(settings)
             runs.append(evaluate(settings, [questions]))
     recipe = calibration_recipe(str(runs[0].recipe["encoder"]), load_reader(settings.reader))
-    made = calibrate(runs, recipe, use=tuple(args.signals.split(",")) if args.signals else ())
+    use = tuple(args.signals.split(",")) if args.signals else ()
+    made = calibrate(runs, recipe, method=args.method, use=use, share=args.share)
     args.out.write_text(made.as_json(), encoding="utf-8")
     print("\n".join(lines(made)))
 

@@ -1,6 +1,6 @@
 """From the signals of a search to one probability that the best candidate answers, and to an outcome.
 
-Owns: the signals, the two curves (Platt, isotonic) with how they are fitted, and the calibration file. numpy only.
+Owns: the signals, the curves (Platt, isotonic, gated) with how they are fitted, and the calibration file. numpy only.
 Refuses to know which questions a curve was fitted on: `qabot.evaluation.calibrate` does that.
 
 The file is JSON. It says what it was fitted for (`recipe`) and carries the sha256 of its own content, so that a
@@ -92,7 +92,28 @@ class Isotonic:
         return float(np.interp(found[self.signals[0]], self.x, self.y))
 
 
-Curve = Platt | Isotonic
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """Two questions in a row: are the documents about this at all, and if so, do they answer?
+
+    The probability is the product of both curves'. What tells a foreign subject (nearness) is not what tells an
+    answer from a tempting neighbour (a reader), and one curve over both has to trade the one against the other.
+    """
+
+    subject: Platt
+    answer: Platt
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signals that either curve looks at."""
+        return tuple(dict.fromkeys((*self.subject.signals, *self.answer.signals)))
+
+    def probability(self, found: Mapping[str, float]) -> float:
+        """0..1; raises `KeyError` for a signal that is missing."""
+        return self.subject.probability(found) * self.answer.probability(found)
+
+
+Curve = Platt | Isotonic | Gated
 
 
 def fit_platt(names: Sequence[str], values: Floats, labels: NDArray[np.bool_]) -> Platt:
@@ -268,15 +289,25 @@ def read_calibration(file: Path) -> Calibration:
 
 
 def _curve(value: dict[str, Any]) -> Curve:
+    if value["kind"] == "gated":
+        return Gated(_platt(value["subject"]), _platt(value["answer"]))
+    if value["kind"] == "platt":
+        return _platt(value)
+    if value["kind"] == "isotonic":
+        return Isotonic(_signals(value), tuple(map(float, value["x"])), tuple(map(float, value["y"])))
+    raise ValueError(f"unknown curve: {value['kind']!r}")
+
+
+def _platt(value: dict[str, Any]) -> Platt:
+    return Platt(_signals(value), tuple(map(float, value["weights"])), float(value["bias"]))
+
+
+def _signals(value: dict[str, Any]) -> tuple[str, ...]:
     names = tuple(map(str, value["signals"]))
     unknown = set(names) - set(SIGNALS)
     if unknown:
         raise ValueError(f"unknown signals: {', '.join(sorted(unknown))}")
-    if value["kind"] == "platt":
-        return Platt(names, tuple(map(float, value["weights"])), float(value["bias"]))
-    if value["kind"] == "isotonic":
-        return Isotonic(names, tuple(map(float, value["x"])), tuple(map(float, value["y"])))
-    raise ValueError(f"unknown curve: {value['kind']!r}")
+    return names
 
 
 def _check(values: Floats, labels: NDArray[np.bool_]) -> None:

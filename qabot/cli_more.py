@@ -85,9 +85,16 @@ def evaluate_command(
     "--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write the calibration."
 )
 @click.option(
-    "--method", type=click.Choice(["platt", "isotonic"]), default="platt", show_default=True, help="Kind of curve."
+    "--method",
+    type=click.Choice(["platt", "isotonic", "gated"]),
+    default="platt",
+    show_default=True,
+    help="Kind of curve.",
 )
 @click.option("--signals", metavar="A,B", help="Signals to use (default: all there are).")
+@click.option(
+    "--share", type=click.FloatRange(0, 1), metavar="S", help="Answer this share of the answerable questions."
+)
 @click.option("--answered", type=click.FloatRange(0, 1), metavar="P", help="Least probability of an answer.")
 @click.option("--related", type=click.FloatRange(0, 1), metavar="P", help="Least probability of a related passage.")
 @click.option("--within-document", is_flag=True, help="Ask each question of the document that it names only.")
@@ -118,6 +125,7 @@ def calibrate(
         recipe,
         method=flags["method"],
         use=tuple(flags["signals"].split(",")) if flags["signals"] else (),
+        share=flags["share"],
         answered=flags["answered"],
         related=flags["related"],
     )

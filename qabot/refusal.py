@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qabot.calibration import Calibration, load_calibration, read_calibration, signals
 from qabot.models import Tell
-from qabot.reader import NO_READER, Reader
+from qabot.reader import NO_READER, OWN_READER, Reader
 from qabot.reranking import probability
 from qabot.retrieval import RETRIEVAL_VERSION, Candidate
 from qabot.types import Outcome
@@ -27,21 +27,23 @@ def calibration_recipe(encoder: str, reader: Reader | None) -> dict[str, str]:
 
 
 def choose_calibration(file: Path | None, recipe: Mapping[str, str], tell: Tell) -> Calibration:
-    """The calibration in `file`, or the one that comes with qabot.
+    """The calibration in `file`, or the one of those that come with qabot that was made for `recipe`.
 
-    `tell` hears when the latter was made for other models than those in use: its probabilities are then only rough.
-    Raises `ModelError` when `file` doesn't fit `recipe` or can't be read.
+    `tell` hears when there is none: probabilities are then only rough, by the calibration for reading with qabot's
+    own reader, or for not reading at all. Raises `ModelError` when `file` doesn't fit `recipe` or can't be read.
     """
     if file is not None:
         return load_calibration(file, recipe)
-    with as_file(files("qabot") / "data" / "calibration.json") as own:
-        calibration = read_calibration(own)
-    if calibration.recipe != dict(recipe):
-        tell(
-            "There is no calibration for these models, so answers and refusals are told apart only roughly. "
-            "Make one with `qabot calibrate` (docs/evaluation.md)."
-        )
-    return calibration
+    with as_file(files("qabot") / "data" / "calibrations") as folder:
+        own = {path.stem: read_calibration(path) for path in sorted(folder.glob("*.json"))}
+    for calibration in own.values():
+        if calibration.recipe == dict(recipe):
+            return calibration
+    tell(
+        "There is no calibration for these models, so answers and refusals are told apart only roughly. "
+        "Make one with `qabot calibrate` (docs/evaluation.md)."
+    )
+    return own[NO_READER if recipe["reader"] == NO_READER else OWN_READER]
 
 
 def judge(calibration: Calibration, candidates: Sequence[Candidate]) -> tuple[float, Outcome]:

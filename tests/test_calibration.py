@@ -21,7 +21,9 @@ from sklearn.metrics import roc_auc_score
 
 from qabot.calibration import (
     Calibration,
+    Curve,
     Data,
+    Gated,
     Isotonic,
     Measured,
     Platt,
@@ -32,12 +34,13 @@ from qabot.calibration import (
     signals,
 )
 from qabot.errors import ModelError, QuestionError
-from qabot.evaluation.calibrate import best_threshold, calibrate, lines, related_threshold
+from qabot.evaluation.calibrate import best_threshold, calibrate, lines, observe, related_threshold
 from qabot.types import Trace
 
 RECIPE = {"model": "m", "reader": "none"}
+CURVE = Platt(("dense", "lead"), (3.0, -1.5), 0.25)
 MADE = Calibration(
-    Platt(("dense", "lead"), (3.0, -1.5), 0.25),
+    CURVE,
     0.5,
     0.2,
     RECIPE,
@@ -247,8 +250,41 @@ def test_too_little_to_learn_from_is_refused() -> None:
         calibrate([only], RECIPE)
 
 
-@pytest.mark.parametrize("curve", [MADE.curve, Isotonic(("reader",), (-1.0, 2.5), (0.0, 0.75))])
-def test_files_keep_everything(tmp_path: Path, curve: Platt | Isotonic) -> None:
+def test_a_gated_curve_is_the_product_of_two_fitted_apart() -> None:
+    found = run(400, reader=True)
+    made = calibrate([found], RECIPE, method="gated", use=["reader", "lead"])
+    seen = observe(found)
+    gate = np.array([[one.found["dense"]] for one in seen])
+    values = np.array([[one.found["reader"], one.found["lead"]] for one in seen])
+    off_topic = np.array([one.off_topic for one in seen])
+    answerable = np.array([one.answerable for one in seen])
+    first = fit_platt(["dense"], gate, ~off_topic)
+    second = fit_platt(["reader", "lead"], values[~off_topic], answerable[~off_topic])
+    assert made.curve == Gated(first, second)
+    assert made.curve.signals == ("dense", "reader", "lead")
+    for one in seen[:20]:
+        both = first.probability(one.found) * second.probability(one.found)
+        assert made.curve.probability(one.found) == pytest.approx(both)
+
+
+def test_a_gated_curve_needs_off_topic_and_on_topic_refusals() -> None:
+    only = run(60)
+    for result in only.results[:-1]:
+        result.question.off_topic = False
+    with pytest.raises(QuestionError, match=r"0 questions are off-topic and 30 on-topic .* needs 5 of either"):
+        calibrate([only], RECIPE, method="gated")
+
+
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_the_threshold_answers_the_share_that_is_asked_for(share: float) -> None:
+    found = run(400)
+    made = calibrate([found], RECIPE, share=share, related=0.0)
+    chance = [made.curve.probability(one.found) for one in observe(found) if one.answerable]
+    assert np.mean([p >= made.answered for p in chance]) == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("curve", [MADE.curve, Isotonic(("reader",), (-1.0, 2.5), (0.0, 0.75)), Gated(CURVE, CURVE)])
+def test_files_keep_everything(tmp_path: Path, curve: Curve) -> None:
     file = tmp_path / "c.json"
     made = replace(MADE, curve=curve)
     file.write_text(made.as_json(), encoding="utf-8")

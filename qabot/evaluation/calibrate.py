@@ -20,6 +20,7 @@ from qabot.calibration import (
     Curve,
     Data,
     Floats,
+    Gated,
     Measured,
     fit_isotonic,
     fit_platt,
@@ -31,7 +32,7 @@ from qabot.evaluation.metrics import SEED, auroc, ece
 if TYPE_CHECKING:
     from qabot.evaluation.run import Run
 
-Method = Literal["platt", "isotonic"]
+Method = Literal["platt", "isotonic", "gated"]
 FOLDS = 5
 KEPT = 0.95
 LEAST = 30
@@ -74,13 +75,17 @@ def calibrate(
     *,
     method: Method = "platt",
     use: Sequence[str] = (),
+    subject: Sequence[str] = ("dense",),
+    share: float | None = None,
     answered: float | None = None,
     related: float | None = None,
 ) -> Calibration:
     """A calibration fitted on all the questions of the runs, which may be of several indexes.
 
-    recipe: what was in use, for `load_calibration` to compare. use: names of signals; all there are (Platt), or the
-    reader's, else `dense` (isotonic), when empty. answered, related: thresholds, 0..1; chosen from the data when None.
+    recipe: what was in use, for `load_calibration` to compare. use: names of signals; all there are (Platt and gated), or
+    the reader's, else `dense` (isotonic), when empty. subject: the signals that tell off-topic questions (gated).
+    answered, related: thresholds, 0..1; chosen from the data when None. share: the share, 0..1, of the answerable
+    questions that the threshold of `answered` has to let through; None chooses the best balance instead.
     Figures and thresholds come from probabilities of questions that the curve did not see (5-fold cross-validation
     with a fixed seed). Raises `QuestionError` when the questions are too few or of one kind.
     """
@@ -94,15 +99,27 @@ def calibrate(
         )
     names = _chosen(seen, method, use)
     values = np.array([[one.found[name] for name in names] for one in seen], np.float64)
+    off_topic = np.array([one.off_topic for one in seen], np.bool_)
+    if method == "gated" and min(off_topic.sum(), (~answerable & ~off_topic).sum()) < FOLDS:
+        raise QuestionError(
+            f"{int(off_topic.sum())} questions are off-topic and {int((~answerable & ~off_topic).sum())} on-topic without an "
+            f"answer; a gated curve needs {FOLDS} of either. Add questions, or take --method platt."
+        )
+    gate = np.array([[one.found[name] for name in subject] for one in seen], np.float64)
 
     def fit(rows: NDArray[np.bool_]) -> Curve:
         if method == "isotonic":
             return fit_isotonic(names[0], values[rows, 0], answerable[rows])
+        if method == "gated":
+            near = rows & ~off_topic
+            first = fit_platt(subject, gate[rows], ~off_topic[rows])
+            return Gated(first, fit_platt(names, values[near], answerable[near]))
         return fit_platt(names, values[rows], answerable[rows])
 
-    unseen = _cross_validated(seen, answerable, fit)
-    off_topic = np.array([one.off_topic for one in seen], np.bool_)
-    if answered is None:
+    unseen = _cross_validated(seen, answerable, off_topic, fit)
+    if answered is None and share is not None:
+        answered = float(np.quantile(unseen[answerable], 1 - share))
+    elif answered is None:
         answered = best_threshold(unseen, answerable)
     if related is None:
         related = related_threshold(unseen, off_topic, answered)
@@ -188,7 +205,7 @@ def _chosen(seen: Sequence[Observation], method: Method, use: Sequence[str]) -> 
     absent = [name for name in use if name not in there]
     if absent:
         raise QuestionError(f"There is no signal {absent[0]!r} here. Signals: {', '.join(there)}.")
-    if method == "platt":
+    if method != "isotonic":
         return tuple(use or there)
     if len(use) > 1:
         raise QuestionError(f"An isotonic curve takes one signal, found {', '.join(use)}.")
@@ -196,13 +213,16 @@ def _chosen(seen: Sequence[Observation], method: Method, use: Sequence[str]) -> 
 
 
 def _cross_validated(
-    seen: Sequence[Observation], labels: NDArray[np.bool_], fit: Callable[[NDArray[np.bool_]], Curve]
+    seen: Sequence[Observation],
+    answerable: NDArray[np.bool_],
+    off_topic: NDArray[np.bool_],
+    fit: Callable[[NDArray[np.bool_]], Curve],
 ) -> Floats:
     """(n,) the probability of each question by a curve that was fitted without its fold."""
     fold = np.empty(len(seen), np.int64)
     random = np.random.default_rng(SEED)
-    for label in (True, False):  # each fold gets its share of either label
-        members = random.permutation(np.flatnonzero(labels == label))
+    for kind in (answerable, ~answerable & ~off_topic, ~answerable & off_topic):  # each fold gets its share of each
+        members = random.permutation(np.flatnonzero(kind))
         fold[members] = np.arange(len(members)) % FOLDS
     unseen = np.empty(len(seen))
     for number in range(FOLDS):
