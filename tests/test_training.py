@@ -1,5 +1,6 @@
 """The training scripts: offsets, windows, samplers and checkpoints, each against an oracle."""
 
+import json
 import random
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 import augment
 import checkpoints
+import distil
+import sets
 from groups import Groups, Mix
 from measures import auroc, ndcg10, wilson
 from questions import Collection, Question, locate
@@ -133,3 +136,34 @@ def test_measures_against_values_worked_out_by_hand() -> None:
     assert ndcg10(["x", "a"], {"a"}) == pytest.approx(1 / 1.584962500721156)
     low, high = wilson(8, 10)
     assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
+
+
+def test_unlabelled_questions_join_the_set_of_their_document(tmp_path: Path) -> None:
+    corpus = tmp_path / "data" / "asked" / "one" / "corpus"
+    corpus.mkdir(parents=True)
+    (corpus / "a.txt").write_text("It opens at nine.", encoding="utf-8")
+    row = {"id": "1", "question": "when?", "answerable": True, "kind": "factoid", "doc": "a.txt"}
+    row |= {"gold": [{"doc": "a.txt", "quote": "It opens at nine."}], "must_contain": []}
+    (corpus.parent / "questions.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    further = tmp_path / "unlabelled" / "one"
+    further.mkdir(parents=True)
+    (further / "a.txt").write_text("is it open on sunday?\n\nwho opens it?\n", encoding="utf-8")
+    (further / "gone.txt").write_text("of a document that is not there\n", encoding="utf-8")
+    plain = sets.training(tmp_path / "data")[0].questions
+    found = sets.training(tmp_path / "data", unlabelled=tmp_path / "unlabelled")[0].questions
+    assert found[: len(plain)] == plain
+    assert [q.text for q in found[len(plain) :]] == ["is it open on sunday?", "who opens it?"]
+    assert {q.kind for q in found[len(plain) :]} == {sets.UNLABELLED}
+
+
+def test_a_student_hears_no_labels_where_there_are_none() -> None:
+    window = distil.Scored(("a", "b"), 0, (False, False), (2.0, -1.0), 0.5)
+    logits, passages = torch.tensor([[0.3, -0.2]]), torch.tensor([0.1])
+    target = torch.zeros(1, 2)
+
+    def loss(labelled: float, hard: float) -> float:
+        labels = torch.tensor([labelled])
+        return float(distil.loss_of([[window]], logits, passages, target, [0], labels, hard))
+
+    assert loss(0.0, 5.0) == loss(1.0, 0.0)
+    assert loss(1.0, 5.0) > loss(1.0, 0.0)

@@ -31,7 +31,7 @@ from groups import Item
 from questions import Collection, Question, read_collection
 from reader import Packer, Reader, load_reader
 from reading import READ_WORDS, SHOWN_WORDS, Candidate, TorchReads, spans_of
-from sets import training
+from sets import UNLABELLED, training
 from texts import window
 from train_reader import evaluate, groups_of_parameters, run
 
@@ -55,6 +55,7 @@ class Task:
 
     question: str
     windows: tuple[Scored, ...]
+    labelled: bool = True
 
 
 def windows_of(
@@ -80,10 +81,14 @@ def score(args: argparse.Namespace) -> None:
     mined = pickle.loads(args.mined.read_bytes())
     rng = random.Random(7)
     work = []
-    for c in training(args.data, args.written):
+    unlabelled = set()
+    for c in training(args.data, args.written, args.unlabelled):
         pool = [q for q in c.questions if q.id in mined.get(c.name, {})]
         if c.source not in ("asked", "pairs"):
-            pool = rng.sample(pool, min(args.others, len(pool)))
+            crowd = [q for q in pool if q.kind != UNLABELLED]
+            asked = [q for q in pool if q.kind == UNLABELLED]
+            pool = rng.sample(crowd, min(args.others, len(crowd))) + asked
+        unlabelled |= {(c.name, q.id) for q in pool if q.kind == UNLABELLED}
         work += [(c, q) for q in pool]
     rng.shuffle(work)
     args.shards.mkdir(parents=True, exist_ok=True)
@@ -102,7 +107,7 @@ def score(args: argparse.Namespace) -> None:
         for row, (name, qid, gold), (logits, passage) in zip(rows, owners, reads(rows), strict=True):
             scored = Scored(tuple(row[1]), row[2], gold, tuple(logits), passage)
             found.setdefault((name, qid), (row[0], []))[1].append(scored)
-        tasks = [Task(text, tuple(windows)) for text, windows in found.values()]
+        tasks = [Task(text, tuple(windows), key not in unlabelled) for key, (text, windows) in found.items()]
         beside = path.with_suffix(".tmp")
         beside.write_bytes(pickle.dumps(tasks))
         beside.replace(path)
@@ -115,9 +120,13 @@ def loss_of(
     passages: torch.Tensor,
     target: torch.Tensor,
     firsts: list[int],
+    labelled: torch.Tensor,
     hard: float,
 ) -> torch.Tensor:
-    """Scalar loss; rows of `logits` follow `chosen`, question after question."""
+    """Scalar loss; rows of `logits` follow `chosen`, question after question.
+
+    labelled: (rows,) 1.0 where the labels of a row count beside the teacher, 0.0 where there are none.
+    """
     taught = torch.full_like(logits, -1e4)
     for row, w in enumerate(w for windows in chosen for w in windows):
         known = w.logits[firsts[row] : firsts[row] + logits.shape[1]]
@@ -144,7 +153,8 @@ def loss_of(
     loss = loss + torch.stack(lists).sum() / len(chosen)
     gold = (target > 0.5).float()
     cross = F.binary_cross_entropy_with_logits(logits.clamp(min=-50), gold, reduction="none")
-    return loss + hard * (cross * real).sum() / real.sum()
+    counted = real * labelled[:, None]
+    return loss + hard * (cross * counted).sum() / counted.sum().clamp(min=1.0)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -183,7 +193,8 @@ def train(args: argparse.Namespace) -> None:
             ]
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits, passages, target, firsts = run(model, packer, items)
-                loss = loss_of(chosen, logits, passages, target, firsts, args.hard)
+                labelled = torch.tensor([float(t.labelled) for t, ws in zip(group, chosen, strict=True) for _ in ws])
+                loss = loss_of(chosen, logits, passages, target, firsts, labelled, args.hard)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -211,6 +222,7 @@ def main() -> None:
     one.set_defaults(run=score)
     one.add_argument("--data", type=Path, required=True)
     one.add_argument("--written", type=Path)
+    one.add_argument("--unlabelled", type=Path, help="further questions, without labels")
     one.add_argument("--mined", type=Path, required=True)
     one.add_argument("--backbone", required=True)
     one.add_argument("--weights", type=Path, required=True)

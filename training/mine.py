@@ -82,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--written", type=Path)
+    parser.add_argument("--unlabelled", type=Path, help="further questions, without labels")
     parser.add_argument("--seeds", type=Path, nargs=2, help="folder and questions of one more set")
     parser.add_argument("--encoder", required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -98,7 +99,7 @@ def main() -> None:
     kept = development(args.data)
     if args.seeds:
         kept.insert(0, read_collection(args.seeds[0], "asked", args.seeds[1]))
-    trained = [] if args.only_development else training(args.data, args.written)
+    trained = [] if args.only_development else training(args.data, args.written, args.unlabelled)
     trained = [c for c in trained if c.source in args.sources and c.name not in args.skip]
     for c in kept if args.only_development else [*kept, *trained]:
         if c.name in mined:

@@ -63,7 +63,8 @@ def read_collection(folder: Path, source: str, questions: Path | None = None) ->
     `obliqa` (whole passages).
     """
     texts = read_folder(folder / "corpus" if (folder / "corpus").is_dir() else folder)
-    rows = [json.loads(line) for line in (questions or folder / "questions.jsonl").open()]
+    lines = (questions or folder / "questions.jsonl").read_text(encoding="utf-8").split("\n")
+    rows = [json.loads(line) for line in lines if line]
     read = _read_asked if source in ("asked", "pairs") else _read_spans
     found = [q for row in rows if (q := read(row, texts, source)) is not None]
     return Collection(folder.name, source, texts, tuple(found))
