@@ -42,12 +42,12 @@ def check(*folders: Path) -> int:
 
 def test_all_sets_pass(capsys: pytest.CaptureFixture[str]) -> None:
     assert check() == 0
-    assert "15 sets, 3,299 questions, 0 errors" in capsys.readouterr().err
+    assert "23 sets, 6,122 questions, 0 errors" in capsys.readouterr().err
 
 
 def test_every_quote_of_the_sets_with_a_corpus_is_looked_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert check(*WITH_CORPUS) == 0
-    assert capsys.readouterr().err == "10 sets, 2,431 questions, 0 errors\n"
+    assert capsys.readouterr().err == "18 sets, 5,254 questions, 0 errors\n"
 
 
 def test_readme_shows_the_tables_that_the_script_prints(capsys: pytest.CaptureFixture[str]) -> None:
