@@ -107,8 +107,8 @@ def spoken(question: str, rng: random.Random, rate: float = 0.15) -> str:
 
 
 def rewrite(question: str, rng: random.Random, strength: float = 1.0) -> str:
-    """The question as it stands in about half of the cases, else one of the rewrites above."""
-    roll = rng.random() / strength
+    """The question as it stands in about half of the cases (always, when `strength` is 0), else one of the rewrites above."""
+    roll = rng.random() / max(strength, 1e-9)
     if roll < 0.12:
         return typos(question, rng, rng.choice((0.03, 0.06, 0.1)))
     if roll < 0.24:

@@ -92,6 +92,8 @@ class Mix:
     other: float = 0.4  # expected number: privacy policies
     negatives: int = 2
     top: int = 16
+    rewrites: float = 0.8  # strength of `augment.rewrite`; 0 leaves questions as they are
+    share: float = 1.0  # of the questions of each kind; the rest is left out
 
 
 class Groups:
@@ -123,6 +125,10 @@ class Groups:
             "squad": pool("squad"),
             "other": pool("policyqa"),
         }
+        if mix.share < 1:
+            for source, pool_ in self.pools.items():
+                kept = random.Random(f"{seed}-{source}").sample(pool_, max(1, round(mix.share * len(pool_))))
+                self.pools[source] = kept
         self.weights = balance(
             [q for c in collections if c.source in ("asked", "pairs") for q in c.questions if q.kind != "offtopic"]
         )
@@ -133,7 +139,9 @@ class Groups:
         pool = self.pools[source]
         found = []
         for k in range(step * n, step * n + n):
-            epoch, at = divmod(k, len(pool))
+            epoch, at = divmod(k, max(1, len(pool)))
+            if not pool:
+                break
             order = self._order(source, epoch, len(pool))
             found.append(pool[order[at]])
         return found
@@ -161,7 +169,7 @@ class Groups:
 
     def group(self, c: Collection, q: Question, twin: Question | None, number: int, rng: random.Random) -> list[Item]:
         """The answering (or tempting) window, mined negatives, and sometimes a twin's windows."""
-        asked = rewrite(q.text, rng, 0.8)
+        asked = rewrite(q.text, rng, self.mix.rewrites)
         items = []
         anchors = sorted(q.gold) or sorted(q.near)
         if anchors:
@@ -170,7 +178,7 @@ class Groups:
             items.append(self.item(c, q, asked, name, first, last, centre, number))
             if twin is not None:
                 # Same window for the twin, so that the question alone makes the difference.
-                other = rewrite(twin.text, rng, 0.8)
+                other = rewrite(twin.text, rng, self.mix.rewrites)
                 items[0] = _with_twin(items[0], number)
                 items.append(_with_twin(self.item(c, twin, other, name, first, last, centre, number + 10_000), number))
                 for place in self.negatives(c, twin, 1, rng):
