@@ -8,7 +8,7 @@ holds for a weight `NAME` of the reader, as `training/low_rank.py` writes it, ei
 - `NAME` itself, float16, instead of the public one; or
 - `NAME#left` (rows, rank) and `NAME#right` (rank, columns), int8, and `NAME#scale` (rank,), float32: their product,
   left x scale x right, is added to the public one.
-`damped.PRODUCT` holds the divisors of a product's inputs (see `qabot.mpnet`).
+`apart.PRODUCT`, int16, holds the channels of a product's input that are not rounded (see `qabot.mpnet`).
 """
 
 from __future__ import annotations
@@ -204,11 +204,7 @@ def _make(facts: Facts, parts: Sequence[Path], work: Path) -> None:
     )
     with safe_open(source, "numpy") as held:
         difference = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
-    damped = {
-        name.removeprefix("damped."): np.asarray(v, np.float32)
-        for name, v in difference.items()
-        if name[:7] == "damped."
-    }
+    apart = {name.removeprefix("apart."): value for name, value in difference.items() if name.startswith("apart.")}
     # One weight at a time: the whole in float32 would take half a gigabyte.
     with safe_open(work / WEIGHTS_FILE, "numpy") as base:
         known = set(base.keys())
@@ -217,7 +213,7 @@ def _make(facts: Facts, parts: Sequence[Path], work: Path) -> None:
             public = name.removeprefix("backbone.")
             return changed(name, base.get_tensor(public) if public in known else None, difference)
 
-        model = reader_model(shape, weight, damped=damped)
+        model = reader_model(shape, weight, apart=apart)
     onnx.save(model, reader / MODEL_FILE)
     shutil.copyfile(work / TOKENIZER_FILE, reader / TOKENIZER_FILE)
     about = {

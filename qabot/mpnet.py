@@ -5,8 +5,8 @@ graph goes. Needs no torch: the graph is written node by node, and the weights a
 
 int8: every product's weights are rounded with one scale a column; its input is scaled at run time, by its largest
 value. In MPNet a few channels of those inputs are up to 50 times larger than the rest, which leaves the rest a few
-steps of 255. `damped` divides such channels before a product and multiplies their weights instead (as SmoothQuant
-does; Xiao et al., 2023): the same product, fit to be rounded.
+steps of 255. Such channels go `apart`: their share of the product is computed in float32 and added (as LLM.int8 does;
+Dettmers et al., 2022).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 Floats = NDArray[np.float32]
+Channels = NDArray[np.integer[Any]]
 Weight = Callable[[str], Floats]
 """The weight of a name as torch holds it: (rows, columns) = (outputs, inputs) of a product."""
 
@@ -43,18 +44,18 @@ class Shape:
 
 
 def reader_model(
-    shape: Shape, weight: Weight, *, int8: bool = True, damped: Mapping[str, Floats] | None = None
+    shape: Shape, weight: Weight, *, int8: bool = True, apart: Mapping[str, Channels] | None = None
 ) -> ModelProto:
     """The reader. Inputs, int64 (batch, length): `ids`, `mask` (1: a token, 0: padding after the last one), `parts`
     (0 nothing, -1 question, 1.. sentence). Outputs: `sentences` (batch, 8) log odds, -1e4 where there is no such
     sentence, and `passage` (batch,).
 
     weight: gives `backbone.` and Hugging Face's name for MPNet's weights, `sentence.`, `passage.`, `scale` and `bias`
-    for the heads'. damped: product -> divisors of its input's channels; a product is called by its layer and what it
-    reads: `0.attention`, `0.mixed`, `0.inner` (attention's three in one, its output, the first feed-forward) and
+    for the heads'. apart: product -> channels of its input that are not rounded; a product is called by its layer and
+    its place: `0.attention`, `0.mixed`, `0.inner` (attention's three in one, its output, the first feed-forward) and
     `0.outer` (the second).
     """
-    graph = _Graph(int8, damped or {})
+    graph = _Graph(int8, apart or {})
     hidden = _encoded(graph, shape, weight)
     _heads(graph, hidden, weight)
     inputs = [
@@ -71,10 +72,10 @@ def reader_model(
 class _Graph:
     """Nodes and constants as they are added; every value is known by the name of its output."""
 
-    def __init__(self, int8: bool, damped: Mapping[str, Floats]) -> None:
+    def __init__(self, int8: bool, apart: Mapping[str, Channels]) -> None:
         self.nodes: list[Any] = []
         self.constants: list[TensorProto] = []
-        self._int8, self._damped = int8, damped
+        self._int8, self._apart = int8, apart
 
     def constant(self, value: Any) -> str:
         name = f"c{len(self.constants)}"
@@ -100,18 +101,22 @@ class _Graph:
     def product(self, value: str, weight: Floats, bias: Floats, name: str = "") -> str:
         """value (.., inputs) -> (.., outputs). Only a product with a name is made int8."""
         matrix = weight.T
-        if name in self._damped:
-            divisors = self._damped[name].astype(np.float32)
-            value = self.add("Mul", value, self.constant(1 / divisors))
-            matrix = matrix * divisors[:, None]
         if not (self._int8 and name):
             return self.add("Add", self.add("MatMul", value, self.constant(matrix)), self.constant(bias))
+        added = self.constant(bias)
+        channels = self._apart.get(name)
+        if channels is not None and len(channels):
+            kept = np.ones(len(matrix), np.float32)
+            kept[channels] = 0
+            large = self.add("Gather", value, self.constant(np.asarray(channels, np.int64)), axis=-1)
+            added = self.add("Add", self.add("MatMul", large, self.constant(matrix[channels])), added)
+            value, matrix = self.add("Mul", value, self.constant(kept)), matrix * kept[:, None]
         rounded, scale = quantised(matrix, axis=0)
         small = self.add("DynamicQuantizeLinear", value, outputs=3)
         whole = self.add("MatMulInteger", small, self.constant(rounded), f"{small}.2")
         scales = self.add("Mul", f"{small}.1", self.constant(scale))
         found = self.add("Mul", self.add("Cast", whole, to=TensorProto.FLOAT), scales)
-        return self.add("Add", found, self.constant(bias))
+        return self.add("Add", found, added)
 
     def rows(self, numbers: str, table: Floats) -> str:
         """The rows of a table."""

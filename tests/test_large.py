@@ -177,32 +177,33 @@ def gap(made: Made, **options: Any) -> float:
     return float(np.mean(gaps))
 
 
-def test_int8_is_near_and_damping_changes_nothing_but_the_rounding(made: Made) -> None:
+def test_int8_is_near_and_what_goes_apart_changes_nothing_but_the_rounding(made: Made) -> None:
     spread = float(np.std([expected(made.network, feeds(seed))[0][:, :4] for seed in range(8)]))
-    divisors = {
-        f"{n}.{part}": np.linspace(1, 9, 32, dtype=np.float32) for n in range(LAYERS) for part in ("attention", "inner")
-    }
-    divisors |= {f"{n}.outer": np.linspace(1, 9, 64, dtype=np.float32) for n in range(LAYERS)}
-    assert gap(made, int8=False, damped=divisors) < 2e-4
-    assert gap(made) < 0.1 * spread
+    products = [f"{n}.{part}" for n in range(LAYERS) for part in ("attention", "mixed", "inner")]
+    apart = {name: np.array([0, 7, 31]) for name in products} | {f"{n}.outer": np.arange(64) for n in range(LAYERS)}
+    assert 1e-4 < gap(made) < 0.1 * spread
+    assert gap(made, apart=apart) < 0.1 * spread
+    every = {name: np.arange(64 if "outer" in name else 32) for name in apart}
+    assert gap(made, apart=every) < gap(made)
 
 
-def test_damping_mends_what_a_few_large_channels_spoil(made: Made) -> None:
+def test_channels_apart_mend_what_a_few_large_ones_spoil(made: Made) -> None:
     """The same network, but for some inner channels 40 times larger and their weights as much smaller."""
     state = {name: value.numpy().copy() for name, value in made.network.state_dict().items()}
     few = [3, 20]
     for layer in range(LAYERS):
-        # GELU bends near zero only: shifted far to the right, a channel passes unchanged.
         name = f"backbone.encoder.layer.{layer}"
         state[f"{name}.intermediate.dense.weight"][few] *= 40
+        # GELU bends near zero only: this far to the right, a channel passes unchanged.
         state[f"{name}.intermediate.dense.bias"][few] = 300
         state[f"{name}.output.dense.weight"][:, few] /= 40
     spoiled = training_reader.Reader(str(made.folder), hidden=16).eval()
     spoiled.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
     other = Made(made.folder, made.packages, spoiled, made.public)
     batches = [low_rank.packed(value) for value in (feeds(seed) for seed in range(4))]
-    damped = low_rank.divisors(low_rank.largest_inputs(spoiled, batches))
-    assert gap(other, damped=damped) < 0.5 * gap(other)
+    apart = low_rank.outliers(low_rank.largest_inputs(spoiled, batches))
+    assert all(set(few) <= set(apart[f"{layer}.outer"].tolist()) for layer in range(LAYERS))
+    assert gap(other, apart=apart) < 0.5 * gap(other)
 
 
 def test_the_whole_rank_gives_the_trained_weights_and_less_rank_less(made: Made) -> None:

@@ -5,8 +5,8 @@
 
 `split` keeps, of every trained matrix of the backbone, the best approximation of (trained - public) with the given
 rank (Eckart and Young 1936), its two factors in int8, and everything else that was trained as it is, in float16. It
-reads windows of the training data and adds by what the inputs of products are to be divided before they are rounded
-to int8. It writes `difference.safetensors` and `difference.json`, which `qabot.large` describes and reads, and prints
+reads windows of the training data and adds which channels of the products' inputs are so large that they must not be
+rounded to int8 with the others. It writes `difference.safetensors` and `difference.json`, which `qabot.large` describes and reads, and prints
 how much of the squared change is kept. `join` gives the whole reader for the scripts here.
 
 Owns: making the difference. Refuses to know: training, ONNX.
@@ -32,7 +32,7 @@ from sets import training
 from texts import window
 
 _WINDOWS = 300
-_USUAL = 0.95
+_FAR = 2.5
 State = dict[str, torch.Tensor]
 Difference = dict[str, NDArray[np.generic]]
 
@@ -99,15 +99,10 @@ def largest_inputs(model: Reader, rows: Iterable[Packed]) -> dict[str, NDArray[n
     return {product: sizes.numpy() for product, sizes in largest.items()}
 
 
-def divisors(largest: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """By what the channels of a product's input are divided before it is rounded: 1, or what brings a channel that is
-    larger than nearly all others down to them."""
-    found = {}
-    for product, sizes in largest.items():
-        usual = np.quantile(sizes, _USUAL)
-        if usual > 0 and sizes.max() > usual:
-            found[product] = np.maximum(sizes / usual, 1).astype(np.float32)
-    return found
+def outliers(largest: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.int16]]:
+    """Product -> the channels of its input that are far larger than the usual one; products without any left out."""
+    found = {product: np.flatnonzero(sizes > _FAR * np.median(sizes)) for product, sizes in largest.items()}
+    return {product: channels.astype(np.int16) for product, channels in found.items() if len(channels)}
 
 
 def packed(feeds: dict[str, NDArray[np.int64]]) -> Packed:
@@ -164,10 +159,10 @@ def main() -> None:
         return
     model = load_reader(str(args.backbone), args.weights).float()
     difference, share = split(model.state_dict(), public, args.rank)
-    # What is divided is chosen by the reader as it will be: with the difference's rank.
+    # Chosen by the reader as it will be: with the difference's rank.
     model.load_state_dict(join(difference, public))
     largest = largest_inputs(model, windows(args.data, Packer(str(args.backbone)), _WINDOWS))
-    difference |= {f"damped.{name}": value.astype(np.float16) for name, value in divisors(largest).items()}
+    difference |= {f"apart.{name}": channels for name, channels in outliers(largest).items()}
     base = {name: hashlib.sha256((args.backbone / name).read_bytes()).hexdigest() for name in BASE_FILES}
     write(args.out, difference, base, args.rank, share)
     size = (args.out / DIFFERENCE_FILE).stat().st_size
