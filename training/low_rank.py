@@ -31,7 +31,7 @@ from reading import READ_WORDS
 from sets import training
 from texts import window
 
-_WINDOWS = 300
+_WINDOWS = 100
 _FAR = 2.5
 State = dict[str, torch.Tensor]
 Difference = dict[str, NDArray[np.generic]]
