@@ -237,6 +237,15 @@ def test_nothing_is_kept_of_what_did_not_change(made: Made) -> None:
     assert {name.split(".")[0] for name in difference} == {"sentence", "passage", "scale", "bias"}
 
 
+def test_the_difference_is_read_as_it_was_written(made: Made, tmp_path: Path) -> None:
+    difference, share = low_rank.split(made.network.state_dict(), made.public, RANK)
+    low_rank.write(tmp_path, difference, made.digests, RANK, share)
+    found, _ = low_rank.read(tmp_path)
+    assert found.keys() == difference.keys()
+    for name, value in difference.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
 def read_all(reader: OnnxReader) -> list[tuple[float | None, ...]]:
     windows = [Window(("ann came early", "bob left", "it did rain in town"), 1), Window(("because of the rain",), 0)]
     return reader.read("who left town", windows)

@@ -130,7 +130,8 @@ def windows(data: Path, packer: Packer, count: int) -> list[Packed]:
 def write(folder: Path, difference: Difference, base: dict[str, str], rank: int, share: float) -> None:
     """The two files that `qabot.large` reads. base: file of the public model -> sha256."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(difference, folder / DIFFERENCE_FILE)
+    # safetensors writes the memory as it lies, whatever its order.
+    save_file({name: np.ascontiguousarray(value) for name, value in difference.items()}, folder / DIFFERENCE_FILE)
     digest = hashlib.sha256((folder / DIFFERENCE_FILE).read_bytes()).hexdigest()
     facts = {"name": LARGE_READER, "sha256": digest, "base": base, "rank": rank, "share": round(share, 4)}
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
