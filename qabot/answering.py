@@ -43,7 +43,7 @@ class Answerer(Library):
         self._tell = tell
         self._encoders: dict[str, Encoder] = {}
         self._calibrations: dict[str, Calibration] = {}
-        self._reader = load_reader(settings.reader, settings.threads)
+        self._reader = load_reader(settings.reader, settings.threads, tell)
         super().__init__(settings)
 
     def ask(

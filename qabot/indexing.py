@@ -5,6 +5,7 @@ from __future__ import annotations
 from qabot.build import BuildReport, Progress, build_index, no_progress
 from qabot.config import Settings
 from qabot.documents import Folder
+from qabot.large import LARGE_READER, large_reader
 from qabot.models import Tell, encoder_for_name
 
 
@@ -16,11 +17,15 @@ def reindex(
     progress: Progress = no_progress,
     tell: Tell = lambda sentence: None,
 ) -> BuildReport:
-    """Build with the model and the folders of `settings`; `tell` hears of anything slow.
+    """Build with the model and the folders of `settings`, and make the reader if that takes long; `tell` hears of
+    anything slow.
 
     Raises what `build_index` raises, and `ModelError` when the model can't be had.
     """
     folder = Folder(settings.documents)
+    if settings.reader == LARGE_READER:
+        # The index doesn't need it, but the first question shall not wait for it.
+        large_reader(tell)
     encoder = encoder_for_name(settings.model, threads=settings.threads, tell=tell)
     return build_index(
         folder,

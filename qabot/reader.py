@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qabot.errors import ModelError
+from qabot.large import LARGE_READER, large_reader
+from qabot.models import Tell, silent
 
 NO_READER = "none"
 OWN_READER = "qabot-reader"
@@ -57,26 +59,28 @@ class Reader(Protocol):
         ...
 
 
-def load_reader(name: str, threads: int = 0) -> Reader | None:
-    """The reader that the configuration names.
+def load_reader(name: str, threads: int = 0, tell: Tell = silent) -> Reader | None:
+    """The reader that the configuration names; `tell` hears of anything slow.
 
-    name: `none`; `qabot-reader`, which comes with qabot; the path of a folder with an exported reader (`reader.json`); or a sentence-transformers
+    name: `none`; `qabot-reader`, which comes with qabot; `qabot-reader-large`, which is made on first use; the path of a folder with an exported reader (`reader.json`); or a sentence-transformers
     CrossEncoder by name or path. Raises `ModelError` when it can't be had.
     """
     if name == NO_READER:
         return None
     if name == OWN_READER:
         return OnnxReader(OWN_FOLDER, threads)
+    if name == LARGE_READER:
+        return OnnxReader(large_reader(tell), threads)
     if (Path(name) / READER_FILE).is_file():
         return OnnxReader(Path(name), threads)
     return CrossEncoderReader(name)
 
 
 class OnnxReader:
-    """A reader exported by `training/export_onnx.py`.
+    """A reader exported by `training/export_onnx.py`, or made by `qabot.large`.
 
-    The folder holds the model and `reader.json`: `name`, `file`, its `sha256`, `tokenizer` (a path from the folder) and
-    `sentences` (how many a window may have). Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
+    The folder holds the model and `reader.json`: `name`, `file`, its `sha256`, `tokenizer` (a path from the folder),
+    `sentences` (how many a window may have) and perhaps `fingerprint` (else from the sha256). Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
     1.. sentence); outputs: `sentences` (batch, sentences) log odds and `passage` (batch,).
     Raises `ModelError` when the folder is not one, or the model is not the file that `reader.json` names.
     """
@@ -91,7 +95,8 @@ class OnnxReader:
             found = hashlib.sha256(raw).hexdigest()
             if found != about["sha256"]:
                 raise ModelError(
-                    f"{folder / about['file']} has sha256 {found}; {READER_FILE} says {about['sha256']}. Install it again."
+                    f"{folder / about['file']} has sha256 {found}; {READER_FILE} says {about['sha256']}. "
+                    "Install it again, or delete the folder if it is in the cache: it is then made again."
                 )
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
@@ -112,7 +117,7 @@ class OnnxReader:
         empty = self._tokenizer.encode("", "").ids
         # [CLS] [SEP] [SEP] for BERT; <s> </s> </s> </s> where texts are parted by two.
         self._first, self._middle, self._last = empty[0], empty[1:-1], empty[-1]
-        self.name, self.fingerprint = str(about["name"]), found[:32]
+        self.name, self.fingerprint = str(about["name"]), str(about.get("fingerprint", found[:32]))
 
     def read(self, question: str, windows: Sequence[Window]) -> list[tuple[float | None, ...]]:
         """See `Reader`. Sentences that don't fit the model's window beside the one to keep are not read."""

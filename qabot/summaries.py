@@ -57,6 +57,7 @@ def status_lines(status: Status, settings: Settings) -> list[str]:
         f"documents  {manifest.documents:,} from {settings.documents}",
         f"passages   {manifest.passages:,}, {manifest.vectors:,} vectors of {manifest.dimension} dimensions, exact search",
         f"model      {manifest.recipe['model']} (fingerprint {manifest.recipe['encoder']})",
+        f"reader     {printable(settings.reader)}",
     ]
     lines += _listed("", (f"{d.path}  {d.source.title}  ({d.passages} passages)" for d in status.documents))
     lines += _listed("~ changed since indexing", status.changed)

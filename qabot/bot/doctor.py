@@ -110,7 +110,8 @@ def _index(settings: Settings) -> Iterator[Finding]:
         return
     manifest = status.manifest
     counts = f"{manifest.documents:,} documents, {manifest.passages:,} passages"
-    yield Finding(True, f"The index in {settings.index} answers with {manifest.recipe['model']}: {counts}.")
+    models = f"the model {manifest.recipe['model']} and the reader {settings.reader}"
+    yield Finding(True, f"The index in {settings.index} answers with {models}: {counts}.")
     for difference in wrong:
         yield Finding(False, f"{difference}. Run `qabot index --rebuild`.")
     if not status.current:
