@@ -93,13 +93,17 @@ def ask(
     question: str | None, documents: Path | None, index: Path | None, config: Path | None, no_color: bool, **flags: Any
 ) -> None:
     """See `QUESTION_HELP`."""
-    from qabot.answering import Answerer
-    from qabot.render import answer_json, print_answer, print_trace
-
     if question is not None and flags["batch"]:
         raise click.UsageError("--batch reads its questions from a file; leave the QUESTION out.")
     settings = settings_of(config, documents, index, quotes=flags["quotes"])
-    answerer = Answerer(settings, teller(console_for(no_color, stderr=True)))
+    # First the models begin to load, in a thread; the rest is imported meanwhile.
+    from qabot.loading import Loading
+
+    loading = Loading(settings)
+    from qabot.answering import Answerer
+    from qabot.render import answer_json, print_answer, print_trace
+
+    answerer = Answerer(settings, teller(console_for(no_color, stderr=True)), loading)
     options = {"scope": flags["scope"], "per_document": flags["per_document"], "explain": flags["explain"]}
     if flags["batch"]:
         from qabot.batch import read_questions

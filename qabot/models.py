@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
-from qabot.embedding import ENCODER_FILE, OnnxEncoder, model_cache
+from qabot.embedding import ENCODER_FILE, OnnxEncoder
 from qabot.errors import ModelError
+from qabot.sessions import model_cache
 
 Tell = Callable[[str], None]
 """Told, in a sentence, of anything that takes long."""
@@ -48,16 +50,22 @@ def encoder_for_name(name: str, *, threads: int = 0, tell: Tell = silent) -> Onn
     return OnnxEncoder(target, threads)
 
 
-def encoder_for_index(recipe: dict[str, object], *, threads: int = 0, tell: Tell = silent) -> OnnxEncoder:
+def encoder_for_index(
+    recipe: dict[str, object], *, threads: int = 0, tell: Tell = silent, own: Future[OnnxEncoder] | None = None
+) -> OnnxEncoder:
     """The encoder that an index was built with, found by its fingerprint alone.
 
+    own: qabot's own model, if it is being loaded already.
     Exports it again when the cache was cleared. Raises `ModelError` when the model of that name is another one
     by now.
     """
     target = model_cache() / str(recipe["encoder"])
     if recipe["model"] != OWN_MODEL and (target / ENCODER_FILE).is_file():
         return OnnxEncoder(target, threads)
-    encoder = encoder_for_name(str(recipe["model"]), threads=threads, tell=tell)
+    if own and recipe["model"] == OWN_MODEL:
+        encoder = own.result()
+    else:
+        encoder = encoder_for_name(str(recipe["model"]), threads=threads, tell=tell)
     if encoder.facts.fingerprint != recipe["encoder"]:
         raise ModelError(
             f"The index was built with the model {recipe['model']} of fingerprint {recipe['encoder']}, but the model "
