@@ -40,9 +40,7 @@ class Answerer(Library):
     way already.
     """
 
-    def __init__(
-        self, settings: Settings, tell: Tell = lambda sentence: None, loading: Loading | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, tell: Tell = lambda sentence: None, loading: Loading | None = None) -> None:
         self._tell = tell
         self._loading = loading or Loading(settings)
         self._encoders: dict[str, Encoder] = {}

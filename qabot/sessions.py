@@ -12,6 +12,7 @@ import platform
 import tempfile
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +109,8 @@ def _copy_of(model: Path, version: str) -> Path | None:
 
 def _machine() -> str:
     """Names what the optimiser may look at: the instructions that the processor has."""
-    from numpy._core._multiarray_umath import __cpu_features__ as features
-
+    # Where numpy looks itself, and faiss.
+    features = import_module("numpy._core._multiarray_umath").__cpu_features__
     return _short(f"{platform.machine()} {sorted(name for name, there in features.items() if there)}")
 
 
