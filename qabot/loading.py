@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from qabot.config import Settings
 from qabot.embedding import OnnxEncoder
-from qabot.models import OWN_MODEL, encoder_for_name
+from qabot.models import OWN_MODEL, own_encoder
 from qabot.reader import Reader, load_reader
 
 
@@ -24,6 +24,6 @@ class Loading:
         pool = ThreadPoolExecutor(1, thread_name_prefix="loading")
         self.encoder: Future[OnnxEncoder] | None = None
         if settings.model == OWN_MODEL:
-            self.encoder = pool.submit(encoder_for_name, OWN_MODEL, threads=settings.threads)
+            self.encoder = pool.submit(own_encoder, settings.threads)
         self.reader: Future[Reader | None] = pool.submit(load_reader, settings.reader, settings.threads)
         pool.shutdown(wait=False)

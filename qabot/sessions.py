@@ -98,17 +98,22 @@ def shared_tokenizer(file: Path) -> Tokenizer:
 
     Raises the exceptions of tokenizers when the file is none.
     """
-    from tokenizers import Tokenizer
-
     with _loading:
         stat = file.stat()
         key = (str(file.resolve()), stat.st_size, stat.st_mtime_ns)
         if key not in _tokenizers:
-            found = Tokenizer.from_file(str(file))
-            found.no_padding()
-            found.no_truncation()
-            _tokenizers[key] = found
+            _tokenizers[key] = tokenizer_of(file.read_text(encoding="utf-8"))
         return _tokenizers[key]
+
+
+def tokenizer_of(text: str) -> Tokenizer:
+    """The tokenizer that the JSON `text` describes, without padding and truncation."""
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_str(text)
+    found.no_padding()
+    found.no_truncation()
+    return found
 
 
 def _copy_of(model: Path) -> Path | None:

@@ -90,7 +90,7 @@ def use_encoder(monkeypatch: Any, encoder: FakeEncoder) -> None:
     def given(*args: object, **options: object) -> FakeEncoder:
         return encoder
 
-    for module in ("qabot.models", "qabot.answering", "qabot.indexing", "qabot.loading"):
+    for module in ("qabot.models", "qabot.answering", "qabot.indexing"):
         for name in ("encoder_for_name", "encoder_for_index"):
             monkeypatch.setattr(f"{module}.{name}", given, raising=False)
     # The calibrations have their own tests; bags of words need a threshold that one can compute by hand.
