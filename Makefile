@@ -37,6 +37,7 @@ unit: .venv/ready-dev
 ROUNDS ?= 9
 bench: .venv/ready .venv-peers/ready
 	$(BIN)/python -m benchmarks.compare --rounds $(ROUNDS) --peers .venv-peers/bin/python $(if $(QUESTIONS),--questions $(QUESTIONS))
+	$(BIN)/python -m benchmarks.cold
 	$(BIN)/python -m benchmarks.warm $(if $(QUESTIONS),--questions $(QUESTIONS))
 	$(if $(SCIFACT),$(BIN)/python -m benchmarks.encode --data $(SCIFACT))
 	$(BIN)/python -m benchmarks.plots

@@ -77,7 +77,8 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A process that ran to its end. seconds: of the clock. memory_mb: most it held at once."""
+    """A process that ran to its end. seconds: of the clock. memory_mb: most it held at once, and never less than what
+    the process that started it holds, which Linux counts as the child's until it runs its own program."""
 
     seconds: float
     memory_mb: float

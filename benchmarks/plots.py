@@ -1,4 +1,4 @@
-"""Plots of benchmarks/results/*.json, as SVG in docs/pictures.
+"""Plots of benchmarks/results/*.json, as SVG in docs/pictures, and the table in README.md.
 
     python -m benchmarks.plots
 
@@ -16,8 +16,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from benchmarks.common import RESULTS
+from benchmarks.compare import table
 
-PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
+README = Path(__file__).parent.parent / "README.md"
+MARK, END = "<!-- python -m benchmarks.plots writes from here -->", "<!-- to here -->"
+PICTURES = README.parent / "docs" / "pictures"
 WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 30, 190, 90, 46, 34
 OURS, OTHERS, FAINT = "#2563eb", "#9ca3af", "#93c5fd"
 
@@ -114,6 +117,14 @@ def encode(result: dict[str, Any]) -> str:
     return chart("Passages embedded a second", note, bars)
 
 
+def in_readme(text: str, result: dict[str, Any]) -> str:
+    """README.md with the comparison's table between its two marks."""
+    before, rest = text.split(MARK, 1)
+    after = rest.split(END, 1)[1]
+    note = f"{where(result)}; median of {result['rounds']}; {result['questions']} questions over `seeds/`."
+    return f"{before}{MARK}\n" + "\n".join([*table(result["systems"]), "", note]) + f"\n{END}{after}"
+
+
 PLOTS = {"cold": ("compare", cold), "quality": ("compare", quality), "encode": ("encode", encode)}
 
 
@@ -129,6 +140,11 @@ def main() -> None:
             continue
         (PICTURES / f"{name}.svg").write_text(draw(result), encoding="utf-8")
         print(f"docs/pictures/{name}.svg")
+    compared = RESULTS / "compare.json"
+    if compared.is_file():
+        text = README.read_text(encoding="utf-8")
+        README.write_text(in_readme(text, json.loads(compared.read_text(encoding="utf-8"))), encoding="utf-8")
+        print("README.md")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_rate_and_time_left_are_those_of_the_steps(monkeypatch: pytest.MonkeyPat
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     console = terminal()
-    console.get_time = lambda: clock[0]  # type: ignore[method-assign]
+    console.get_time = lambda: clock[0]
     with progress_bar(console)("embedding", 1000) as advance:
         for _ in range(4):
             clock[0] += 2.0
