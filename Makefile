@@ -27,6 +27,8 @@ unit: .venv/ready-dev
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@# What pip does for all else; without it, and where Python may not keep it, each start compiles qabot again.
+	@$(BIN)/python -m compileall -q qabot
 	@touch $@
 
 .venv/ready-dev: .venv/ready

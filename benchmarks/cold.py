@@ -66,7 +66,7 @@ print(json.dumps(laps))
 def imports(command: list[str]) -> dict[str, float]:
     """Milliseconds that the modules of each top-level package take by themselves."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found: collections.Counter[str] = collections.Counter()
+    found: dict[str, float] = collections.defaultdict(float)
     for line in done.stderr.splitlines():
         if line.startswith("import time:") and "self [us]" not in line:
             own, _, name = line.removeprefix("import time:").split("|")

