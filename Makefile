@@ -1,6 +1,7 @@
 # make ask Q="..."   set everything up, index seeds/ when needed, and answer
 # make test          everything that CI checks
-.PHONY: ask test lint types unit clean
+# make bench         the benchmarks, beside other tools: benchmarks/README.md
+.PHONY: ask test lint types unit bench clean
 PYTHON ?= python3
 BIN := .venv/bin
 Q ?= Who wrote that Russian influence on the Council is overestimated?
@@ -26,11 +27,28 @@ unit: .venv/ready-dev
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@# What pip does for all else; without it, and where Python may not keep it, each start compiles qabot again.
+	@$(BIN)/python -m compileall -q qabot
 	@touch $@
 
 .venv/ready-dev: .venv/ready
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
+# QUESTIONS: a question file over seeds/; SCIFACT: a folder with corpus/, queries.jsonl and qrels.tsv. Both may be left out.
+ROUNDS ?= 9
+bench: .venv/ready .venv-peers/ready
+	$(BIN)/python -m benchmarks.compare --rounds $(ROUNDS) --peers .venv-peers/bin/python $(if $(QUESTIONS),--questions $(QUESTIONS))
+	$(BIN)/python -m benchmarks.cold
+	$(BIN)/python -m benchmarks.warm $(if $(QUESTIONS),--questions $(QUESTIONS))
+	$(if $(SCIFACT),$(BIN)/python -m benchmarks.encode --data $(SCIFACT))
+	$(BIN)/python -m benchmarks.plots
+
+.venv-peers/ready: benchmarks/peers.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/peers.txt
+	@touch $@
+
 clean:
-	rm -rf .venv index
+	rm -rf .venv .venv-peers index

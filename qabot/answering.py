@@ -18,10 +18,10 @@ from qabot.errors import IndexMismatch
 from qabot.index import Index, StoredDocument
 from qabot.lexical import words
 from qabot.library import Library
+from qabot.loading import Loading
 from qabot.models import Tell, encoder_for_index
 from qabot.phrases import QUESTION_LIMIT
 from qabot.quoting import Ranked, build_quotes
-from qabot.reader import load_reader
 from qabot.refusal import calibration_recipe, choose_calibration, judge
 from qabot.reranking import probability, rerank, shown_score, spread
 from qabot.retrieval import Candidate, retrieve
@@ -36,14 +36,15 @@ class Answerer(Library):
     """Answers questions from the index that `settings` name.
 
     Opens the index at once. Raises, beside what `Library` raises, `IndexMismatch` (built with another model
-    than the settings name) and `ModelError`. `tell` hears of anything slow.
+    than the settings name) and `ModelError`. `tell` hears of anything slow. loading: the models, if they are on their
+    way already.
     """
 
-    def __init__(self, settings: Settings, tell: Tell = lambda sentence: None) -> None:
+    def __init__(self, settings: Settings, tell: Tell = lambda sentence: None, loading: Loading | None = None) -> None:
         self._tell = tell
+        self._loading = loading or Loading(settings, tell)
         self._encoders: dict[str, Encoder] = {}
         self._calibrations: dict[str, Calibration] = {}
-        self._reader = load_reader(settings.reader, settings.threads, tell)
         super().__init__(settings)
 
     def ask(
@@ -79,9 +80,10 @@ class Answerer(Library):
             # Half characters, left in an argument by bytes that are no text, can be told but not searched for.
             asked = question.encode(errors="replace").decode()
             candidates = retrieve(index, encoder, asked, documents)
-        if self._reader:
+        reader = self._loading.reader.result()
+        if reader:
             with _timed(timings, "read"):
-                candidates = rerank(index, self._reader, asked, candidates)
+                candidates = rerank(index, reader, asked, candidates)
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
         with _timed(timings, "quote"):
@@ -115,9 +117,11 @@ class Answerer(Library):
             )
         fingerprint = str(recipe["encoder"])
         if fingerprint not in self._encoders:
-            self._encoders[fingerprint] = encoder_for_index(recipe, threads=self.settings.threads, tell=self._tell)
+            self._encoders[fingerprint] = encoder_for_index(
+                recipe, threads=self.settings.threads, tell=self._tell, own=self._loading.encoder
+            )
             self._calibrations[fingerprint] = choose_calibration(
-                self.settings.calibration, calibration_recipe(fingerprint, self._reader), self._tell
+                self.settings.calibration, calibration_recipe(fingerprint, self._loading.reader.result()), self._tell
             )
         return index
 

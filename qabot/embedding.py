@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qabot.errors import ModelError
+from qabot.sessions import open_session, shared_tokenizer
 
 Vectors = NDArray[np.float32]
 MODEL_FILE, TOKENIZER_FILE, ENCODER_FILE = "model.onnx", "tokenizer.json", "encoder.json"
@@ -86,26 +87,16 @@ class OnnxEncoder:
     """
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
-        import onnxruntime
-        from tokenizers import Tokenizer
-
         try:
             self._facts = EncoderFacts(**json.loads((folder / ENCODER_FILE).read_text(encoding="utf-8")))
-            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+            self._tokenizer = shared_tokenizer(folder / TOKENIZER_FILE)
             # Texts that are run one by one share the cores among themselves instead.
             self._workers = (threads or os.cpu_count() or 1) if self._facts.alone else 1
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1 if self._facts.alone else threads
-            options.log_severity_level = 3
-            self._session = onnxruntime.InferenceSession(
-                str(folder / MODEL_FILE), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(folder / MODEL_FILE, 1 if self._facts.alone else threads)
         except Exception as error:  # tokenizers and onnxruntime raise bare Exceptions
             raise ModelError(
                 f"{folder} holds no usable export of a model ({str(error).splitlines()[0]}). Delete that folder; `qabot index` makes it again."
             ) from error
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
 
     @property
     def facts(self) -> EncoderFacts:
@@ -175,9 +166,3 @@ def _batches(order: list[int], ids: list[list[int]]) -> list[list[int]]:
         else:
             batches.append([position])
     return batches
-
-
-def model_cache() -> Path:
-    """Where exported models are kept: `$XDG_CACHE_HOME/qabot/models`, by default under `~/.cache`."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "qabot" / "models"

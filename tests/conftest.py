@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from processes import start_server
 from qabot.build import build_index
 from qabot.documents import Folder
-from qabot.embedding import model_cache as cache_of
 from qabot.models import OWN_MODEL, encoder_for_name
+from qabot.sessions import model_cache as cache_of
 from support import REPOSITORY, SEEDS, FakeEncoder, use_encoder
 
 # The same examples in every run, so that a change is judged by itself; `--hypothesis-profile=explore` looks further.

@@ -115,6 +115,8 @@ def test_the_documents_know_nothing_of_models_and_the_index() -> None:
         ("filelock", {"qabot.build", "qabot.large"}),
         ("safetensors", {"qabot.large"}),
         ("onnx", {"qabot.large", "qabot.mpnet"}),
+        ("onnxruntime", {"qabot.sessions"}),
+        ("tokenizers", {"qabot.sessions"}),
     ],
 )
 def test_a_library_lives_in_one_place(module: str, where: set[str]) -> None:
@@ -209,6 +211,15 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert not modules & HEAVY
 
 
+def test_status_loads_no_model(own_index: Path) -> None:
+    process, modules = loaded(
+        "from qabot.cli import main; main()", "status", "--documents", str(SEEDS), "--index", str(own_index)
+    )
+    assert process.returncode == 0, process.stderr
+    assert "Up to date." in process.stdout
+    assert not modules & (TORCH | {"onnxruntime", "tokenizers", "scipy", "sklearn", "discord", "matplotlib"})
+
+
 def test_a_real_question_never_loads_torch(own_index: Path) -> None:
     process, modules = loaded(
         "from qabot.cli import main; main()",
@@ -223,7 +234,7 @@ def test_a_real_question_never_loads_torch(own_index: Path) -> None:
     assert process.returncode in (0, 1), process.stderr
     answer = json.loads(process.stdout)
     assert answer["quotes"]
-    assert not modules & (TORCH | {"scipy", "sklearn", "discord", "matplotlib"})
+    assert not modules & (TORCH | {"scipy", "sklearn", "discord", "matplotlib", "pydantic_settings", "prompt_toolkit"})
     for quote in answer["quotes"]:
         text = (SEEDS / quote["path"]).read_bytes().decode("utf-8")
         assert quote["text"] == text[quote["start"] : quote["end"]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ FILES = {
     "treaty.txt": "The Treaty\n\nThe treaty was signed in Vienna. It ended the war.\n\nNobody came to the party.\n",
     "laws/office.txt": "The office opens at nine. It closes at noon.\n",
 }
+TREATY = "where was the treaty signed?"
 CONFIG = 'documents = "documents"\nindex = "index"\nmodel = "fake"\nreader = "none"\n'
 
 
@@ -405,10 +408,35 @@ def test_help_and_version() -> None:
     assert run("--version").stdout == f"qabot, version {__version__}\n"
 
 
-def test_a_closed_pipe_is_no_error(indexed: Path) -> None:
-    import subprocess
-    import sys
+CODE = (
+    "import sys; sys.path[:0] = sys.argv[1].split('|'); del sys.argv[1]\n"
+    "import pytest\nfrom support import FakeEncoder, use_encoder\nfrom qabot import cli\n"
+    "use_encoder(pytest.MonkeyPatch(), FakeEncoder())\ncli.run()"
+)
 
+
+@pytest.mark.parametrize(
+    "arguments", [["ask", TREATY], ["ask", "zebra"], ["ask", TREATY, "--json"], ["ask"], ["status"]]
+)
+def test_the_program_prints_and_exits_as_main_does(indexed: Path, arguments: list[str]) -> None:
+    expected = run(*arguments)
+    command = [sys.executable, "-c", CODE, "|".join(sys.path), *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=60)
+    assert found.returncode == expected.exit_code
+    timings = re.compile(r'"timings_ms": \{.*?\}')
+    assert timings.sub("", found.stdout) == timings.sub("", expected.stdout)
+    assert found.stderr.replace("-c ", "main ") == expected.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_answer_that_can_not_be_written_is_told(indexed: Path) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-c", CODE, "|".join(sys.path), "ask", TREATY, "--json"]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert "No space left" in found.stderr
+
+
+def test_a_closed_pipe_is_no_error(indexed: Path) -> None:
     line = json.dumps({"question": "hello"}) + "\n"
     code = (
         "import sys; sys.path[:0] = sys.argv.pop().split('|')\n"

@@ -116,6 +116,15 @@ def test_values_of_the_environment_are_not_repeated(monkeypatch: pytest.MonkeyPa
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_list_in_the_environment_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text('[bot]\nlink_hosts = ["a.org"]\nworkers = 2\n')
+    monkeypatch.setenv("QABOT_BOT__LINK_HOSTS", '["b.org", "c.org"]')
+    assert (load_settings().bot.link_hosts, load_settings().bot.workers) == (("b.org", "c.org"), 2)
+    monkeypatch.setenv("QABOT_BOT__LINK_HOSTS", "b.org")
+    with pytest.raises(ConfigError, match=r"bot\.link_hosts .*QABOT_BOT__LINK_HOSTS"):
+        load_settings()
+
+
 def test_secrets_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QABOT_DISCORD_TOKEN", "hunter2")
     monkeypatch.setenv("QABOT_DISCORD_TOKEN_FILE", "hunter2")

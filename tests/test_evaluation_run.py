@@ -59,7 +59,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     documents.mkdir()
     (documents / "mill.txt").write_text(MILL + "\n", encoding="utf-8")
     (documents / "bakery.txt").write_text(BAKERY + "\n", encoding="utf-8")
-    monkeypatch.setattr("qabot.answering.encoder_for_index", lambda recipe, threads=0, tell=None: WordEncoder())
+    monkeypatch.setattr("qabot.answering.encoder_for_index", lambda recipe, **options: WordEncoder())
     settings = Settings(documents=documents, index=tmp_path / "index", model="words", quote_words=10)
     build_index(Folder(documents), settings.index, WordEncoder())
     return settings

@@ -16,11 +16,12 @@ import pytest
 from qabot import export, models
 from qabot.build import build_index
 from qabot.documents import Folder
-from qabot.embedding import ENCODER_FILE, MODEL_FILE, OnnxEncoder, model_cache
+from qabot.embedding import ENCODER_FILE, MODEL_FILE, OnnxEncoder
 from qabot.errors import ModelError
 from qabot.index import Index
 from qabot.models import OWN_FOLDER, OWN_MODEL, encoder_for_index, encoder_for_name
 from qabot.sentences import segment
+from qabot.sessions import COPIES, model_cache
 from qabot.snapshot import MANIFEST, content_digest
 from support import REPOSITORY, SEEDS, write_files
 
@@ -167,7 +168,8 @@ def test_qabots_own_model_needs_no_cache(tmp_path: Path, monkeypatch: pytest.Mon
     assert encoder_for_index({"model": OWN_MODEL, "encoder": encoder.facts.fingerprint}).facts == encoder.facts
     with pytest.raises(ModelError, match="Run `qabot index`"):
         encoder_for_index({"model": OWN_MODEL, "encoder": "0" * 32})
-    assert not (tmp_path / "none").exists()
+    # Nothing is exported; what may be there is a copy that opens faster.
+    assert {path.name for path in (tmp_path / "none").glob("qabot/models/*")} == {COPIES}
     assert models.OWN_FOLDER.is_dir()
 
 
@@ -196,6 +198,108 @@ def test_an_export_says_what_sentence_transformers_says(model_cache: Path, tmp_p
     assert len(texts) > 50
     assert float(np.abs(np.einsum("ij,ij->i", found, expected) - 1).max()) < 1e-4
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+UNEXPORTABLE = """
+import json, sys
+from pathlib import Path
+import numpy
+from qabot import export
+from qabot.answering import Answerer
+from qabot.config import load_settings
+from qabot.embedding import OnnxEncoder
+from qabot.indexing import reindex
+from qabot.models import encoder_for_index, encoder_for_name
+
+NAME, root = "all-MiniLM-L6-v2", Path(sys.argv[1])
+real, tries, told, asked = export._export, [], [], []
+
+def refuse(model, path):
+    tries.append(1)
+    raise RuntimeError("no such operator\\nand more")
+
+export._export = refuse
+settings = load_settings(None, {"model": NAME, "documents": root / "documents", "index": root / "index", "reader": "none"})
+reindex(settings, tell=told.append)
+answer = Answerer(settings, asked.append).ask("Where was the treaty signed?")
+encoder = encoder_for_name(NAME)
+texts = ["The treaty was signed in Vienna.", "Nobody came.", "x " * 200]
+model = export.load_sentence_transformer(NAME)
+expected = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+done = []
+found = encoder.embed(texts, done.append)
+try:
+    encoder.embed(["word " * 300])
+    refused = ""
+except ValueError as error:
+    refused = str(error)
+known = len(tries)
+export.export_versions = lambda: {"torch": "another"}
+encoder_for_name(NAME)
+again = len(tries)
+export._export, export.PARITY = real, -1.0
+export.export_versions = lambda: {"torch": "a third"}
+differs = []
+encoder_for_name(NAME, tell=differs.append)
+export.PARITY = 1e-4
+export.export_versions = lambda: {"torch": "a fourth"}
+exported = encoder_for_name(NAME, samples=lambda: texts)
+print(json.dumps({
+    "told": told, "asked": asked, "quote": answer.quotes[0].text, "done": sum(done), "refused": refused,
+    "types": [type(encoder).__name__, type(exported).__name__], "tries": [known, again], "differs": differs,
+    "error": float(numpy.abs(numpy.einsum("ij,ij->i", found, expected) - 1).max()),
+    "same": exported.facts == encoder.facts == encoder_for_index({"model": NAME, "encoder": encoder.facts.fingerprint}).facts,
+    "question": float(encoder.embed_question(texts[0]) @ exported.embed_question(texts[0])),
+    "ends": encoder.token_ends("Ann came.") == exported.token_ends("Ann came."), "limit": encoder.limit == exported.limit,
+    "knows": [encoder.knows("treaty"), encoder.knows("xyzzyq")],
+}))
+"""
+
+
+@pytest.mark.slow
+def test_a_model_that_can_not_be_exported_is_run_by_sentence_transformers(tmp_path: Path) -> None:
+    write_files(tmp_path / "documents", {"a.txt": "The treaty was signed in Vienna.\n\nNobody came to the party.\n"})
+    process = run(UNEXPORTABLE, str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert process.returncode == 0, process.stderr
+    found = json.loads(process.stdout.splitlines()[-1])
+    reason = "can't be exported (RuntimeError: no such operator), so sentence-transformers runs it"
+    assert [reason in sentence for sentence in found["told"]] == [False, True, False]
+    # It is remembered: a question hears no reason again, and nothing is tried until a version changes.
+    assert f"Loading the model {NAME} with sentence-transformers ..." in found["asked"]
+    assert not any("exported" in sentence for sentence in found["asked"])
+    assert found["tries"] == [1, 2]
+    assert any("the export differs from the model: cosine 1.0" in sentence for sentence in found["differs"])
+    assert found["types"] == ["TorchEncoder", "OnnxEncoder"]
+    assert found["quote"].startswith("The treaty was signed in Vienna.")
+    assert found["error"] < 1e-5
+    assert found["question"] == pytest.approx(1, abs=1e-4)
+    assert found["done"] == 3
+    assert "does not fit the 256 of all-MiniLM-L6-v2" in found["refused"]
+    assert found["same"]
+    assert found["ends"]
+    assert found["limit"]
+    assert found["knows"] == [True, False]
+
+
+def test_a_kept_export_that_can_not_be_opened_is_made_again(model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = model_cache / encoder_for_name(NAME).facts.fingerprint
+    tried: list[str] = []
+
+    def again(name: str, cache: Path, samples: Any) -> Path:
+        tried.append(name)
+        return kept
+
+    opened = OnnxEncoder
+
+    def torn(folder: Path, threads: int = 0) -> OnnxEncoder:
+        if not tried:
+            raise ModelError("torn")
+        return opened(folder, threads)
+
+    monkeypatch.setattr(export, "export_encoder", again)
+    monkeypatch.setattr(models, "OnnxEncoder", torn)
+    assert encoder_for_name(NAME).facts.fingerprint == kept.name
+    assert tried == [NAME]
 
 
 @pytest.mark.slow
