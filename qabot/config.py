@@ -7,14 +7,20 @@ what the settings are used for. `config.example.toml` shows every key; a test ke
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard, get_origin
+from typing import Any, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from qabot.bot.options import BotSettings
 from qabot.errors import ConfigError
@@ -28,10 +34,12 @@ SECRET_VARIABLES = ("QABOT_DISCORD_TOKEN", "QABOT_DISCORD_TOKEN_FILE")
 """Read by the bot alone, straight from the environment: no setting holds a secret, so none can be printed."""
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Everything that can be set. Paths in a configuration file are relative to that file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=NESTED, extra="forbid", frozen=True, protected_namespaces=()
+    )
 
     documents: Path = Field(Path("seeds"), description="Folder of the documents.")
     index: Path = Field(Path("index"), description="Folder of the index; `qabot index` makes it.")
@@ -47,6 +55,29 @@ class Settings(BaseModel):
 
     bot: BotSettings = Field(default_factory=BotSettings, description="The Discord bot: the table [bot].")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then the file: the first that has a key wins."""
+        return init_settings, env_settings, _File(settings_cls)
+
+
+class _File(TomlConfigSettingsSource):
+    """The configuration file, its paths taken relative to it."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        file = self.toml_file_path
+        if isinstance(file, Path):
+            _resolve(Settings, values, file.parent)
+        return values
+
 
 def _resolve(model: type[BaseModel], values: dict[str, Any], folder: Path) -> None:
     for key, field in model.model_fields.items():
@@ -54,22 +85,6 @@ def _resolve(model: type[BaseModel], values: dict[str, Any], folder: Path) -> No
             values[key] = folder / values[key]
         elif _is_table(field.annotation) and isinstance(values.get(key), dict):
             _resolve(field.annotation, values[key], folder)
-
-
-def _put(values: dict[str, Any], model: type[BaseModel], keys: list[str], text: str) -> None:
-    """Set what a variable of the environment says, over what the file says. Lists are written as JSON there."""
-    first, *rest = keys
-    annotation = model.model_fields[first].annotation
-    if rest and _is_table(annotation):
-        _put(values.setdefault(first, {}), annotation, rest, text)
-    elif get_origin(annotation) is tuple:
-        try:
-            values[first] = json.loads(text)
-        except ValueError:
-            # Validation says that a text is no list.
-            values[first] = text
-    else:
-        values[first] = text
 
 
 def _is_table(annotation: Any) -> TypeGuard[type[BaseModel]]:
@@ -97,21 +112,26 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
     """
     path = _config_path(file)
     known = set(setting_names())
-    values: dict[str, Any] = {}
     if path:
-        values = _read_toml(path)
-        _refuse_unknown(_flat(values), known, str(path), str)
-        _resolve(Settings, values, path.parent)
+        _refuse_unknown(_flat(_read_toml(path)), known, str(path), str)
     special = {CONFIG_VARIABLE, *SECRET_VARIABLES}
-    given = {_key(name): text for name, text in os.environ.items() if name.startswith(PREFIX) and name not in special}
+    environment = {name for name in os.environ if name.startswith(PREFIX)} - special
+    given = {name.removeprefix(PREFIX).lower().replace(NESTED, ".") for name in environment}
     _refuse_unknown(given, known, "the environment", _variable)
-    for key, text in given.items():
-        _put(values, Settings, key.split("."), text)
-    values |= {key: value for key, value in (flags or {}).items() if value is not None}
+
+    class Chosen(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
     try:
-        return Settings.model_validate(values)
+        return Chosen(**{key: value for key, value in (flags or {}).items() if value is not None})
     except ValidationError as error:
         raise ConfigError(_describe(error, path)) from error
+    except SettingsError as error:
+        lists = ", ".join(map(_variable, sorted(given)))
+        raise ConfigError(
+            f"One of {lists} in the environment is no JSON. Expected a list as JSON, for example "
+            """QABOT_BOT__LINK_HOSTS='["example.org"]'."""
+        ) from error
 
 
 def _config_path(file: Path | None) -> Path | None:
@@ -138,10 +158,6 @@ def _flat(values: Mapping[str, Any]) -> list[str]:
     for key, value in values.items():
         keys += [f"{key}.{name}" for name in _flat(value)] if isinstance(value, dict) else [key]
     return keys
-
-
-def _key(variable: str) -> str:
-    return variable.removeprefix(PREFIX).lower().replace(NESTED, ".")
 
 
 def _variable(key: str) -> str:

@@ -6,8 +6,7 @@ from qabot.build import BuildReport, Progress, build_index, no_progress
 from qabot.config import Settings
 from qabot.documents import Folder, is_markdown
 from qabot.errors import DocumentError
-from qabot.models import Tell, encoder_for_name
-from qabot.reader import LARGE_READER
+from qabot.models import LARGE_READER, Tell, encoder_for_name
 from qabot.sentences import segment
 
 SAMPLES, SAMPLED_DOCUMENTS, SAMPLED_CHARACTERS = 64, 16, 20_000

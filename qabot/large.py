@@ -29,15 +29,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qabot.embedding import model_cache
 from qabot.errors import ModelError
-from qabot.models import Tell, silent
-from qabot.reader import LARGE_READER, READER_FILE
+from qabot.models import LARGE_READER, Tell, silent
+from qabot.sessions import model_cache
 from qabot.snapshot import content_digest
 
 OWN_FOLDER = Path(__file__).parent / "data" / "large"
 FACTS_FILE, DIFFERENCE_FILE = "difference.json", "difference.safetensors"
-MODEL_FILE, TOKENIZER_FILE, WEIGHTS_FILE = (
+READER_FILE, MODEL_FILE, TOKENIZER_FILE, WEIGHTS_FILE = (
+    "reader.json",
     "reader.onnx",
     "tokenizer.json",
     "model.safetensors",

@@ -19,6 +19,7 @@ from qabot.sessions import model_cache
 Tell = Callable[[str], None]
 """Told, in a sentence, of anything that takes long."""
 
+LARGE_READER = "qabot-reader-large"
 OWN_MODEL = "qabot-minilm"
 OWN_FOLDER = Path(__file__).parent / "data" / "encoder"
 """all-MiniLM-L6-v2, trained on questions as people ask them, as int8 ONNX; training/ makes it."""

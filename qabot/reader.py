@@ -20,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qabot.errors import ModelError
-from qabot.models import Tell, silent
+from qabot.models import LARGE_READER, Tell, silent
 from qabot.sessions import open_session, shared_tokenizer
 from qabot.snapshot import content_digest
 
 NO_READER = "none"
 OWN_READER = "qabot-reader"
-LARGE_READER = "qabot-reader-large"
 OWN_FOLDER = Path(__file__).parent / "data" / "reader"
 """A small reader made for verbatim answers and refusals, as int8 ONNX; training/ makes it."""
 READER_FILE = "reader.json"

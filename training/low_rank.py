@@ -24,7 +24,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from qabot.large import BASE_FILES, DIFFERENCE_FILE, FACTS_FILE, LARGE_READER, changed
+from qabot.large import BASE_FILES, DIFFERENCE_FILE, FACTS_FILE, changed
+from qabot.models import LARGE_READER
 from qabot.mpnet import quantised
 from reader import Packed, Packer, Reader, load_reader
 from reading import READ_WORDS
