@@ -57,19 +57,22 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What `difference.json` says. sha256: of the difference. base: file of the public model -> its sha256.
-    rank: of the changes; share: of their squared size that this rank keeps, 0..1."""
+    rank: of the changes; share: of their squared size that this rank keeps, 0..1. weighing: see `qabot.reader`."""
 
     name: str
     sha256: str
     base: dict[str, str]
     rank: int
     share: float
+    weighing: tuple[float, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """Changes when the reader's scores may change. Not the digest of the model's file: another processor may
         round a weight in a million differently."""
-        return hashlib.sha256(json.dumps([self.sha256, self.base, BUILD], sort_keys=True).encode()).hexdigest()[:32]
+        return hashlib.sha256(
+            json.dumps([self.sha256, self.base, self.weighing, BUILD], sort_keys=True).encode()
+        ).hexdigest()[:32]
 
 
 def large_reader(tell: Tell = silent) -> Path:
@@ -108,7 +111,12 @@ def read_facts(folder: Path) -> Facts:
     try:
         value = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         facts = Facts(
-            str(value["name"]), value["sha256"], dict(value["base"]), int(value["rank"]), float(value["share"])
+            str(value["name"]),
+            value["sha256"],
+            dict(value["base"]),
+            int(value["rank"]),
+            float(value["share"]),
+            tuple(value.get("weighing", ())),
         )
         missing = sorted({*BASE_FILES} - set(facts.base))
         if missing:
@@ -222,6 +230,7 @@ def _make(facts: Facts, parts: Sequence[Path], work: Path) -> None:
         "fingerprint": facts.fingerprint,
         "tokenizer": TOKENIZER_FILE,
         "sentences": SENTENCES,
+        "weighing": facts.weighing,
     }
     (reader / READER_FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """Candidates read by a reader, and ranked again.
 
-Owns: the windows that are read and how a reader's word is weighed against the retriever's. Refuses to know how
-either came to its score.
+Owns: the windows that are read, and the order that a reader's word and the retriever's make together. Refuses to know
+how either came to its score, and what each counts (`Weighing`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ WINDOWS = 14
 """How many windows are read for a question."""
 WINDOW_WORDS = 80
 NEIGHBOURS = 12
-RETRIEVAL_WEIGHT, RETRIEVAL_BEND, WEIGHT_BEYOND = 12.0, 0.8, 3.0
-"""What the retriever's score counts beside a reader's log odds, and less beyond the bend: there, a question was put in
-the words of the text, and the score grows without saying as much."""
 
 
 def rerank(index: Index, reader: Reader, question: str, candidates: list[Candidate]) -> list[Candidate]:
@@ -44,9 +41,13 @@ def rerank(index: Index, reader: Reader, question: str, candidates: list[Candida
         for stored, score in zip(around, scores, strict=True):
             if score is not None:
                 odds[stored.id] = max(odds.get(stored.id, score), score)
-    read = [replace(c, reader=odds[c.stored.id]) for c in candidates if c.stored.id in odds]
+    read = [
+        replace(c, reader=odds[c.stored.id], weighed=reader.weighing(odds[c.stored.id], c.score))
+        for c in candidates
+        if c.stored.id in odds
+    ]
     unread = [c for c in candidates if c.stored.id not in odds]
-    return [*sorted(read, key=lambda candidate: (-_weighed(candidate), candidate.stored.id)), *unread]
+    return [*sorted(read, key=lambda candidate: (-(candidate.weighed or 0.0), candidate.stored.id)), *unread]
 
 
 def spread(candidates: list[Candidate]) -> list[Candidate]:
@@ -73,15 +74,9 @@ def probability(candidate: Candidate) -> float | None:
 
 def shown_score(candidate: Candidate) -> float:
     """What ranks the candidate, squeezed into 0..1: to compare the quotes of one answer, no probability."""
-    if candidate.reader is None:
+    if candidate.weighed is None:
         return max(candidate.score, 0.0) / (1 + max(candidate.score, 0.0))
-    return 1 / (1 + math.exp(-max(min(_weighed(candidate), 30.0), -30.0)))
-
-
-def _weighed(candidate: Candidate) -> float:
-    beyond = max(candidate.score - RETRIEVAL_BEND, 0.0)
-    retrieval = RETRIEVAL_WEIGHT * min(candidate.score, RETRIEVAL_BEND) + WEIGHT_BEYOND * beyond
-    return (candidate.reader or 0.0) + retrieval
+    return 1 / (1 + math.exp(-max(min(candidate.weighed, 30.0), -30.0)))
 
 
 def reading_window(index: Index, centre: StoredPassage) -> tuple[list[StoredPassage], int]:

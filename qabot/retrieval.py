@@ -35,7 +35,8 @@ class Candidate:
     """A passage that may answer.
 
     dense: mixed cosine, -1..1. lexical: its block's share of the question's words, 0..1.
-    score: what ranks it. reader: log odds, by a reader, that its sentence answers; None when it wasn't read.
+    score: what ranks it. reader: log odds, by a reader, that its sentence answers; weighed: both together, which then
+    rank it; None when it wasn't read.
     """
 
     stored: StoredPassage
@@ -43,6 +44,7 @@ class Candidate:
     lexical: float
     score: float
     reader: float | None = None
+    weighed: float | None = None
 
 
 def retrieve(index: Index, encoder: Encoder, question: str, documents: Sequence[int] | None = None) -> list[Candidate]:

@@ -234,7 +234,7 @@ def test_a_real_question_never_loads_torch(own_index: Path) -> None:
     assert process.returncode in (0, 1), process.stderr
     answer = json.loads(process.stdout)
     assert answer["quotes"]
-    assert not modules & (TORCH | {"scipy", "sklearn", "discord", "matplotlib", "pydantic_settings", "prompt_toolkit"})
+    assert not modules & (TORCH | {"scipy", "sklearn", "discord", "matplotlib", "prompt_toolkit"})
     for quote in answer["quotes"]:
         text = (SEEDS / quote["path"]).read_bytes().decode("utf-8")
         assert quote["text"] == text[quote["start"] : quote["end"]]

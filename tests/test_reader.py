@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from qabot.errors import ModelError
 from qabot.index import Index
-from qabot.reader import NO_READER, OnnxReader, Reader, Window, load_reader
+from qabot.reader import NO_READER, OnnxReader, Reader, Weighing, Window, load_reader
 from qabot.reranking import WINDOW_WORDS, probability, reading_window, rerank, shown_score, spread
 from qabot.retrieval import Candidate
 from support import build_files
@@ -123,6 +124,7 @@ class Fixed:
     """Log odds by what a sentence contains; remembers the windows."""
 
     name = fingerprint = "fixed"
+    weighing = Weighing()
 
     def __init__(self, odds: dict[str, float]) -> None:
         self.odds = odds
@@ -161,6 +163,19 @@ def test_reading_reorders_what_was_read_and_keeps_the_rest_behind(tmp_path: Path
     assert all(0 < shown_score(a) < 1 for a in ranked)
     scores = [shown_score(c) for c in ranked if c.reader is not None]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_a_reader_says_what_the_retrieval_score_counts_beside_it(tmp_path: Path) -> None:
+    assert Weighing(4.0, 0.8, 2.0)(1.5, 0.5) == 1.5 + 4 * 0.5
+    assert Weighing(4.0, 0.8, 2.0)(1.5, 1.0) == pytest.approx(1.5 + 4 * 0.8 + 2 * 0.2)
+    index = build_files(tmp_path, {"a.txt": TEXT})
+    first, second = candidates_of(index)[0], candidates_of(index)[7]
+    near, sure = replace(first, score=0.6), replace(second, score=0.2)
+    said = {index.text(0, sure.stored.passage.start, sure.stored.passage.end): 3.0}
+    for weight, best in ((2.0, sure), (40.0, near)):
+        reader = Fixed(said)
+        reader.weighing = Weighing(weight)
+        assert rerank(index, reader, "?", [near, sure])[0].stored.id == best.stored.id
 
 
 def test_windows_are_whole_sentences_within_the_budget_and_read_once(tmp_path: Path) -> None:
