@@ -24,7 +24,7 @@ from qabot.embedding import Encoder
 from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMismatch, IndexMissing
 from qabot.gathering import Gathering
 from qabot.index import Index
-from qabot.lexical import LEXICAL_VERSION
+from qabot.lexical import LEXICAL_VERSION, LexicalEntry
 from qabot.passages import PASSAGES_VERSION
 from qabot.seen import SEEN_FROM, read_seen, stamps_of, write_seen
 from qabot.segments import write_lexical
@@ -174,8 +174,7 @@ class _Build:
                 part: work / name for part, name in zip(PARTS, ("text.sqlite", "vectors.f32", "lexical"), strict=True)
             }
             embedded = self._embed(tables, parts["vectors"], progress)
-            parts["lexical"].mkdir()
-            write_lexical(parts["lexical"], tables.entries())
+            self._write_words(tables, parts["lexical"], None, progress)
             counts = {"documents": tables.documents, "passages": tables.passages, "vectors": tables.vectors}
         dimension = self.encoder.facts.dimension
         search: dict[str, Any] = {"type": "exact"}
@@ -211,8 +210,7 @@ class _Build:
             self._refuse(self.unreadable, skip_unreadable)
             gone = tables.finish(removed)
             embedded = self._embed(tables, work / "delta_vectors.f32", progress)
-            (work / "lexical").mkdir()
-            write_lexical(work / "lexical", tables.entries(), files["lexical"])
+            self._write_words(tables, work / "lexical", files["lexical"], progress)
             delta = {
                 "documents": tables.documents - tables.first_document,
                 "passages": tables.passages - tables.first_passage,
@@ -269,6 +267,17 @@ class _Build:
                     embedded += len(new)
                 stream.write(vectors.tobytes())
         return embedded
+
+    def _write_words(self, tables: Gathering, folder: Path, base: Path | None, progress: Progress) -> None:
+        folder.mkdir()
+        with progress("indexing words", tables.blocks - tables.first_block) as advance:
+
+            def told() -> Iterator[LexicalEntry]:
+                for entry in tables.entries():
+                    yield entry
+                    advance(1)
+
+            write_lexical(folder, told(), base)
 
     def _refuse(self, unreadable: Iterable[LeftOut], skip_unreadable: bool) -> None:
         reasons = [left.reason for left in unreadable]

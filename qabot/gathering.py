@@ -66,7 +66,8 @@ class Gathering:
                 self._query(f"SELECT coalesce(max({column}), -1) + 1 FROM base.{table}") for table, column in ends
             ]
             self.documents, self.passages, self.blocks, self.vectors = counts
-        self.first_document, self.first_passage, self.first_vector = self.documents, self.passages, self.vectors
+        self.first_document, self.first_passage = self.documents, self.passages
+        self.first_block, self.first_vector = self.blocks, self.vectors
         self._words: Counter[str] = Counter()
 
     def add(self, document: Document, passages: Iterable[Passage] | None = None) -> None:

@@ -107,8 +107,6 @@ def _trained(vectors: VectorFile) -> Any:
     index.cp.seed, index.cp.niter = SEED, TRAINING_STEPS
     index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, SAMPLE_A_LIST
     index.train(vectors.take(rows))
-    # faiss doesn't keep it alive.
-    index.centres = quantizer
     return index
 
 

@@ -22,7 +22,9 @@ from qabot.lexical import LexicalEntry, pieces, register, schema, words
 
 HEAP_BYTES = 200_000_000
 """More than a batch needs: what doesn't fit becomes a segment early."""
-BATCH_CHARACTERS = 16_000_000
+BATCH_BLOCKS = 40_000
+"""Blocks of the first batch; each further one has one less. tantivy merges the largest segments first, and equal ones in an
+order that it draws: so their blocks stay in order, and the bytes are the same every time."""
 CONTINUED = 1 << 64
 """Segments that continue another folder's are numbered from here."""
 META, MANAGED, READERS_LOCK = "meta.json", ".managed.json", ".tantivy-meta.lock"
@@ -140,11 +142,11 @@ def _link(source: Path, target: Path) -> None:
 def _batches(entries: Iterable[LexicalEntry]) -> Iterator[list[LexicalEntry]]:
     """Entries by batches; one batch without any where there are none."""
     batch: list[LexicalEntry] = []
-    size = 0
+    size = BATCH_BLOCKS
     for entry in entries:
         batch.append(entry)
-        size += len(entry.text) + len(entry.facts)
-        if size >= BATCH_CHARACTERS:
+        if len(batch) >= size:
             yield batch
-            batch, size = [], 0
-    yield batch
+            batch, size = [], max(size - 1, 1)
+    if batch or size == BATCH_BLOCKS:
+        yield batch
