@@ -201,7 +201,7 @@ class _Build:
     ) -> int:
         old = previous.manifest
         files = {part: self.target / name for part, (name, _, _) in old.files.items()}
-        removed = sorted(set(previous.base_documents()) - set(stays.values()))
+        removed = sorted(set(range(previous.first_of_delta)) - set(stays.values()))
         left_out = {left.path for left in changes.unreadable}
         self.unreadable = list(changes.unreadable)
         paths = [path for path in self.listing.paths if path not in stays and path not in left_out]

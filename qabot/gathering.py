@@ -168,8 +168,10 @@ class Gathering:
 
     def _count(self, text: str, times: int) -> None:
         """Add to, or with -1 take from, the counts of words and names."""
-        for word in words(text):
-            self._words[word] += times
+        if times > 0:
+            self._words.update(words(text))
+        else:
+            self._words.subtract(words(text))
         if len(self._words) > WORDS_HELD:
             self._write_words()
         self.connection.executemany(

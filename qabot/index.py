@@ -126,10 +126,6 @@ class Index:
         rows = self._query("SELECT path, id, encoding, passages FROM documents")
         return {path: Outline(number, encoding, passages) for path, number, encoding, passages in rows}
 
-    def base_documents(self) -> list[int]:
-        """Ids of the documents in the snapshot's own files, those that its delta removes included."""
-        return [number for (number,) in self._query("SELECT id FROM main.documents ORDER BY id")]
-
     def cuts(self, document: int) -> Iterator[Passage]:
         """The passages of a document, in text order, as `cut_passages` gave them."""
         first = self._query("SELECT min(id) FROM passages WHERE document = ?", (document,))[0][0]

@@ -39,6 +39,7 @@ CREATE TABLE names (initials TEXT, name TEXT, count INTEGER NOT NULL, PRIMARY KE
 """
 INDICES = """
 CREATE INDEX documents_sha256 ON documents (sha256);
+CREATE INDEX documents_outline ON documents (path, encoding, passages);
 CREATE INDEX passages_document ON passages (document, start);
 CREATE INDEX passages_sentence ON passages (sentence_row);
 CREATE INDEX passages_block ON passages (block);
