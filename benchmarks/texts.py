@@ -1,6 +1,6 @@
 """Any amount of text that reads like text: real documents, cut and perturbed by a seed.
 
-    python -m benchmarks.texts TARGET FOLDER [FOLDER ...] --documents 100000 [--characters 1630]
+    python -m benchmarks.texts TARGET FOLDER [FOLDER ...] --documents 100000 [--characters 1100]
 
 Takes paragraphs of the `.txt` and `.md` files in the folders (/sub-folders, too), and swaps about one word in six for
 another that the same texts use about as often, so that no two documents are the same, words are as frequent and
@@ -33,7 +33,7 @@ def paragraphs_of(folders: list[Path]) -> list[str]:
 
 
 def documents(paragraphs: list[str], characters: int, seed: int = SEED) -> Iterator[str]:
-    """Texts of about `characters` characters, without end; the n-th is the same for the same paragraphs and seed."""
+    """Texts of at least `characters` characters, whole paragraphs, without end; the n-th is the same for the same paragraphs and seed."""
     counts = Counter(word for text in paragraphs for word in WORD.findall(text) if word.islower())
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     rank = {word: number for number, word in enumerate(ranked)}
@@ -56,7 +56,7 @@ def documents(paragraphs: list[str], characters: int, seed: int = SEED) -> Itera
         while sum(map(len, parts)) < characters:
             parts.append(WORD.sub(swap, paragraphs[(first + len(parts)) % len(paragraphs)]))
         text = "\n\n".join(parts)
-        yield text[: characters + text[characters:].find(" ")] if len(text) > 2 * characters else text
+        yield text[: characters + max(text[characters:].find(". "), 0) + 1] if len(text) > 2 * characters else text
 
 
 def write_texts(target: Path, folders: list[Path], count: int, characters: int) -> int:
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("target", type=Path)
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument("--characters", type=int, default=1_630)
+    parser.add_argument("--characters", type=int, default=1_100)
     args = parser.parse_args()
     size = write_texts(args.target, args.folders, args.documents, args.characters)
     print(f"{args.documents:,} documents, {size / 1e6:,.0f} MB in {args.target}")

@@ -24,7 +24,7 @@ from qabot.embedding import Encoder
 from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMismatch, IndexMissing
 from qabot.gathering import Gathering
 from qabot.index import Index
-from qabot.lexical import LEXICAL_VERSION, LexicalEntry
+from qabot.lexical import LEXICAL_VERSION, WIDE_FROM, LexicalEntry
 from qabot.passages import PASSAGES_VERSION
 from qabot.seen import SEEN_FROM, read_seen, stamps_of, write_seen
 from qabot.segments import write_lexical
@@ -277,7 +277,7 @@ class _Build:
                     yield entry
                     advance(1)
 
-            write_lexical(folder, told(), base)
+            write_lexical(folder, told(), base, wide=tables.blocks >= WIDE_FROM)
 
     def _refuse(self, unreadable: Iterable[LeftOut], skip_unreadable: bool) -> None:
         reasons = [left.reason for left in unreadable]

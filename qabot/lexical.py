@@ -29,6 +29,9 @@ ANALYZER, SPACES = "stemmed", "spaces"
 PIECE = 4
 K1 = 1.2
 """tantivy's BM25 parameter: no term can add more than idf * (K1 + 1)."""
+WIDE_FROM = 100_000
+"""Blocks; a folder of more is written for searching fast: see `schema`."""
+FACTS, OTHER_FACTS = "facts", "other_facts"
 FACTS_BOOST = 0.5
 """What a word counts when it stands in the facts of a source (title, publisher, author, date) only."""
 NEAREST = 3
@@ -129,7 +132,8 @@ class Lexical:
         register(self._index)
         self._schema = self._index.schema
         self._searcher = self._index.searcher()
-        self._analyzer = _analyzer()
+        self._analyzer = analyzer()
+        self._facts = OTHER_FACTS if is_wide(self._index) else FACTS
 
     def search(
         self, question: str, k: int, spelling: Spelling, documents: Sequence[int] | None = None
@@ -201,11 +205,15 @@ class Lexical:
             return []
         queries = []
         for term, weight in weighted.items():
-            query = tantivy.Query.term_query(self._schema, field, term, "freq")
+            query, boost = tantivy.Query.term_query(self._schema, field, term, "freq"), weight * 0.5 / largest
             if field == "text":
-                facts = tantivy.Query.term_query(self._schema, "facts", term, "freq")
-                query = tantivy.Query.disjunction_max_query([query, tantivy.Query.boost_query(facts, FACTS_BOOST)])
-            queries.append(tantivy.Query.boost_query(query, weight * 0.5 / largest))
+                facts = tantivy.Query.term_query(self._schema, self._facts, term, "freq")
+                if self._facts == OTHER_FACTS:
+                    # Never both. Plain words alone let tantivy pass over blocks that can't be among the best.
+                    queries.append(tantivy.Query.boost_query(facts, FACTS_BOOST * boost))
+                else:
+                    query = tantivy.Query.disjunction_max_query([query, tantivy.Query.boost_query(facts, FACTS_BOOST)])
+            queries.append(tantivy.Query.boost_query(query, boost))
         return queries
 
     def _idf(self, field: str, term: str) -> float:
@@ -220,24 +228,47 @@ class Lexical:
         return tantivy.Query.phrase_query(self._schema, "text", list(stems)) if stems else tantivy.Query.all_query()
 
 
-def schema() -> tantivy.Schema:
-    """The fields of a block."""
+def schema(wide: bool) -> tantivy.Schema:
+    """The fields of a block.
+
+    wide: facts of the source are kept only as far as the block's text doesn't have them. Then no word counts in both,
+    scores can be added up instead of compared, and a search in very many blocks takes half the time; what a word is worth
+    in the facts differs a little, for its rarity is that among the facts that are kept.
+    """
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("number", fast=True)
     builder.add_unsigned_field("document", indexed=True, fast=True)
     builder.add_text_field("text", tokenizer_name=ANALYZER)
     builder.add_text_field("pieces", tokenizer_name=SPACES, index_option="freq")
-    builder.add_text_field("facts", tokenizer_name=ANALYZER, index_option="freq")
+    builder.add_text_field(OTHER_FACTS if wide else FACTS, tokenizer_name=ANALYZER, index_option="freq")
     return builder.build()
+
+
+def is_wide(index: tantivy.Index) -> bool:
+    """Whether an index has the schema for very many blocks."""
+    try:
+        tantivy.Query.term_query(index.schema, OTHER_FACTS, "")
+    except ValueError:
+        return False
+    return True
+
+
+def facts_of(entry: LexicalEntry, stems: Callable[[str], list[str]], wide: bool) -> str:
+    """The facts of a block that its folder keeps. stems: what a text is analysed to."""
+    if not wide:
+        return entry.facts
+    known = set(stems(entry.text))
+    return " ".join(word for word in WORD.findall(entry.facts) if not known.issuperset(stems(word)))
 
 
 def register(index: tantivy.Index) -> None:
     """Tell an index how its texts are analysed: tantivy doesn't keep that."""
-    index.register_tokenizer(ANALYZER, _analyzer())
+    index.register_tokenizer(ANALYZER, analyzer())
     index.register_tokenizer(SPACES, tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build())
 
 
-def _analyzer() -> tantivy.TextAnalyzer:
+def analyzer() -> tantivy.TextAnalyzer:
+    """Text -> stems of its words."""
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(tantivy.Filter.remove_long(60))
     builder = builder.filter(tantivy.Filter.lowercase()).filter(tantivy.Filter.ascii_fold())
     return builder.filter(tantivy.Filter.stemmer("english")).build()

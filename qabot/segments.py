@@ -18,7 +18,7 @@ from typing import Any
 
 import tantivy
 
-from qabot.lexical import LexicalEntry, pieces, register, schema, words
+from qabot.lexical import FACTS, OTHER_FACTS, LexicalEntry, analyzer, facts_of, is_wide, pieces, register, schema, words
 
 HEAP_BYTES = 200_000_000
 """More than a batch needs: what doesn't fit becomes a segment early."""
@@ -31,13 +31,18 @@ META, MANAGED, READERS_LOCK = "meta.json", ".managed.json", ".tantivy-meta.lock"
 """The last is empty; a reader makes it where it is missing."""
 
 
-def write_lexical(folder: Path, entries: Iterable[LexicalEntry], base: Path | None = None) -> None:
+def write_lexical(
+    folder: Path, entries: Iterable[LexicalEntry], base: Path | None = None, *, wide: bool = False
+) -> None:
     """Index `entries`, in order, into the empty folder `folder`.
 
+    wide: for very many blocks; see `lexical.schema`. A folder that continues another is as that is.
     base: another lexical folder, whose blocks come before them; its files are linked, or copied where the file system
     knows no links. What continues it there is left out.
     """
     kept = _segments_of(base) if base else []
+    if base:
+        wide = is_wide(tantivy.Index.open(str(base)))
     for segment in kept:
         for file in sorted(base.iterdir()) if base else ():
             if file.name.startswith(segment["segment_id"].replace("-", "")):
@@ -46,26 +51,27 @@ def write_lexical(folder: Path, entries: Iterable[LexicalEntry], base: Path | No
     meta: dict[str, Any] = {}
     for batch in _batches(entries):
         with tempfile.TemporaryDirectory(prefix="words-", dir=folder.parent) as part:
-            meta = _write_batch(Path(part), batch)
+            meta = _write_batch(Path(part), batch, wide)
             written += _number(Path(part), folder, meta["segments"], (CONTINUED if base else 0) + len(written))
     _write_meta(folder, meta, [*kept, *written])
     if not base and len(written) > 1:
         _merge(folder)
 
 
-def _write_batch(folder: Path, batch: list[LexicalEntry]) -> dict[str, Any]:
+def _write_batch(folder: Path, batch: list[LexicalEntry], wide: bool) -> dict[str, Any]:
     """Index a batch into an empty folder; gives what tantivy says of it."""
-    index = tantivy.Index(schema(), str(folder))
+    index = tantivy.Index(schema(wide), str(folder))
     register(index)
     # One thread: blocks keep their order, and equal scores tie the same way in every build.
     writer = index.writer(HEAP_BYTES, num_threads=1)
+    stems = analyzer().analyze
     for entry in batch:
         document = tantivy.Document()
         document.add_unsigned("number", entry.number)
         document.add_unsigned("document", entry.document)
         document.add_text("text", entry.text)
         document.add_text("pieces", " ".join(pieces(words(entry.text))))
-        document.add_text("facts", entry.facts)
+        document.add_text(OTHER_FACTS if wide else FACTS, facts_of(entry, stems, wide))
         writer.add_document(document)
     writer.commit()
     writer.wait_merging_threads()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from processes import CONTEXT, build_delta_and_die, hammer, version_of
 from qabot import build as building
-from qabot import comparing, gathering, seen, segments
+from qabot import comparing, gathering, lexical, seen, segments
 from qabot.documents import Folder
 from qabot.index import Index
 from qabot.library import Library
@@ -33,6 +33,7 @@ FAKE = FakeEncoder()
 @pytest.fixture
 def deltas(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any index takes its changes in a delta, however many they are."""
+    monkeypatch.setattr(building, "WIDE_FROM", lexical.WIDE_FROM)
     monkeypatch.setattr(comparing, "DELTA_FROM", 1)
     monkeypatch.setattr(comparing, "DELTA_SHARE", 1e9)
 
@@ -185,6 +186,8 @@ def test_a_delta_holds_what_a_fresh_build_holds(
     edits: list[list[tuple[str, str, list[str]]]], named: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root = tmp_path_factory.mktemp("edits")
+    # Every other one as an index of very many blocks, too.
+    pytest.MonkeyPatch().setattr(building, "WIDE_FROM", 1 if named % 2 else lexical.WIDE_FROM)
     kept = {f"kept{n}.txt": text for n, text in enumerate(NAMED[: named % 3])}
     documents = write_files(root / "documents", {"a.txt": "The treaty was signed in 2021. It holds.", **kept})
     encoder = FakeEncoder()
@@ -437,3 +440,26 @@ def test_counts_of_words_held_on_disk_are_those_held_in_memory(tmp_path: Path, m
     for table in ("words", "names", "passages", "vectors"):
         sql = f"SELECT * FROM {table} ORDER BY 1, 2"
         assert one._query(sql) == two._query(sql)
+
+
+def test_very_many_blocks_are_found_as_few_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names_of_files = sorted(p.name for p in SEEDS.glob("*.txt"))
+    facts = "".join(f'["{name}"]\npublisher = "Gazette of rights {n}"\n' for n, name in enumerate(names_of_files))
+    files = {name: (SEEDS / name).read_bytes() for name in names_of_files}
+    documents = write_files(tmp_path / "documents", {**files, "sources.toml": facts})
+    build(documents, tmp_path / "few")
+    monkeypatch.setattr(building, "WIDE_FROM", 1)
+    build(documents, tmp_path / "many")
+    few, many = Index(tmp_path / "few"), Index(tmp_path / "many")
+    questions = ("human rights in Russia", "what does the gazette say of prisoners", "who signed it on 25/01/2023?")
+    for question in questions:
+        expected = few.lexical.search(question, 10_000, few.words_like)
+        found = many.lexical.search(question, 10_000, many.words_like)
+        assert {number for number, _ in found} == {number for number, _ in expected}
+        assert all(0 < score <= 1 for _, score in found)
+        scores = dict(found)
+        # The rarity of words among the facts differs; what stands in the text counts as it did.
+        assert max(abs(scores[number] - score) for number, score in expected) < 0.1
+        assert len({number for number, _ in found[:10]} & {number for number, _ in expected[:10]}) >= 7
+    only = many.lexical.search("gazette", 10_000, many.words_like)
+    assert len(only) == len({p.block for d in many.documents() for p in many.passages_of(d.id, 0, 10**6)})
