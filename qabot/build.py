@@ -183,9 +183,9 @@ class _Build:
             from qabot.lists import make_lists
 
             parts[LISTS] = work / "lists.faiss"
-            with progress("sorting into lists", 1) as advance:
-                tuning = make_lists(VectorFile(parts["vectors"], counts["vectors"], dimension), parts[LISTS])
-                advance(1)
+            vectors = VectorFile(parts["vectors"], counts["vectors"], dimension)
+            with progress("sorting into lists", len(vectors)) as advance:
+                tuning = make_lists(vectors, parts[LISTS], advance)
             search = {"type": "lists", "lists": tuning.lists, "probes": tuning.probes, "recall": tuning.recall}
         commit(self.target, parts, {"recipe": self.recipe, **counts, "dimension": dimension, "search": search})
         return embedded

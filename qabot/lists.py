@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -78,14 +78,14 @@ class Lists:
         return top(rows, vectors.take(rows) @ question, k)
 
 
-def make_lists(vectors: VectorFile, path: Path) -> Tuning:
-    """Write the lists of all `vectors` to `path`, and tune them.
+def make_lists(vectors: VectorFile, path: Path, advance: Callable[[int], None] = lambda vectors: None) -> Tuning:
+    """Write the lists of all `vectors` to `path`, and tune them; `advance(n)` is told of each n that have their list.
 
     The same vectors give the same bytes on the same kind of processor.
     """
     head = _trained(vectors)
     codes = path.with_suffix(".codes")
-    numbers = _encode(vectors, head, codes)
+    numbers = _encode(vectors, head, codes, advance)
     _write(head, numbers, codes, path)
     codes.unlink()
     return _tune(vectors, path, head.nlist)
@@ -110,7 +110,7 @@ def _trained(vectors: VectorFile) -> Any:
     return index
 
 
-def _encode(vectors: VectorFile, head: Any, codes: Path) -> NDArray[np.int32]:
+def _encode(vectors: VectorFile, head: Any, codes: Path, advance: Callable[[int], None]) -> NDArray[np.int32]:
     """Write the code of each vector to `codes`, in row order; gives the list that each belongs to."""
     numbers = np.empty(len(vectors), np.int32)
     with codes.open("wb") as stream:
@@ -120,6 +120,7 @@ def _encode(vectors: VectorFile, head: Any, codes: Path) -> NDArray[np.int32]:
             made = np.empty((len(block), head.code_size), np.uint8)
             head.encode_vectors(len(block), faiss.swig_ptr(block), faiss.swig_ptr(nearest), faiss.swig_ptr(made))
             stream.write(made.tobytes())
+            advance(len(block))
     return numbers
 
 
