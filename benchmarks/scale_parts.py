@@ -162,7 +162,8 @@ def vectors(source: str, questions: str, work: str, count: str) -> Figures:
     tuning = make_lists(stored, Path(work) / "lists.faiss")
     made_in = {"seconds": time.perf_counter() - clock, "processor_seconds": time.process_time() - processor}
     lists = Lists(Path(work) / "lists.faiss", tuning.probes)
-    found: Figures = {"making lists": made_in, "lists": tuning.lists, "probes": tuning.probes, "recall": tuning.recall}
+    found: Figures = {"making lists": made_in, "lists": tuning.lists, "probes": tuning.probes}
+    found |= {"recall": tuning.recall, "recall_between": tuning.recall_between}
     exact = [stored.best(question, 200) for question in asked]
     for k in (10, 200):
         near = [lists.best(stored, question, k) for question in asked]

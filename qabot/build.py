@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ class _Build:
             vectors = VectorFile(parts["vectors"], counts["vectors"], dimension)
             with progress("sorting into lists", len(vectors)) as advance:
                 tuning = make_lists(vectors, parts[LISTS], advance)
-            search = {"type": "lists", "lists": tuning.lists, "probes": tuning.probes, "recall": tuning.recall}
+            search = {"type": "lists", **asdict(tuning)}
         commit(self.target, parts, {"recipe": self.recipe, **counts, "dimension": dimension, "search": search})
         return embedded
 

@@ -107,7 +107,8 @@ def _search(manifest: Manifest) -> str:
     found = manifest.search
     if found["type"] == "exact":
         return "exact search"
-    return f"search in {found['probes']:,} of {found['lists']:,} lists (measured recall@10 {found['recall']:.3f})"
+    measured = f"measured recall@10 {found['recall']:.3f}, {found['recall_between']:.3f} away from any text"
+    return f"search in {found['probes']:,} of {found['lists']:,} lists ({measured})"
 
 
 def _listed(label: str, items: Iterable[str]) -> list[str]:

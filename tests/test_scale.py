@@ -96,6 +96,7 @@ def test_lists_find_as_much_as_they_say(tmp_path: Path) -> None:
     vectors, rows = vector_file(tmp_path / "vectors", 6000)
     tuning = make_lists(vectors, tmp_path / "lists.faiss")
     assert tuning.recall >= 0.995
+    assert tuning.recall_between >= 0.99
     assert 1 < tuning.probes < tuning.lists
     lists = Lists(tmp_path / "lists.faiss", tuning.probes)
     hits = 0
