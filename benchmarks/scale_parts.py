@@ -141,14 +141,15 @@ def words(index: str, questions: str) -> Figures:
 def vectors(source: str, questions: str, work: str, count: str) -> Figures:
     """The vectors side at `count` vectors: those in `source`, each perturbed by the difference of two others."""
     from qabot.lists import Lists, make_lists
-    from qabot.vectors import VectorFile
+    from qabot.vectors import HEAD, VectorFile, head_of
 
     real, asked = np.load(source), np.load(questions).astype(np.float32)
     total, dimension = int(count), real.shape[1]
-    file = Path(work) / f"vectors-{total}.f32"
-    if not file.exists() or file.stat().st_size != total * dimension * 4:
+    file = Path(work) / f"vectors-{total}.faiss"
+    if not file.exists() or file.stat().st_size != HEAD.size + total * dimension * 4:
         chance = np.random.default_rng(3)
         with file.open("wb") as stream:
+            stream.write(head_of(total, dimension))
             for first in range(0, total, 50_000):
                 size = min(50_000, total - first)
                 rows = np.arange(first, first + size) % len(real)

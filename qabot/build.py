@@ -25,11 +25,12 @@ from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMismatch, 
 from qabot.gathering import Gathering
 from qabot.index import Index
 from qabot.lexical import LEXICAL_VERSION, WIDE_FROM, LexicalEntry
+from qabot.lists import make_lists
 from qabot.passages import PASSAGES_VERSION
 from qabot.seen import SEEN_FROM, read_seen, stamps_of, write_seen
 from qabot.segments import write_lexical
 from qabot.snapshot import LISTS, LOCK, PARTS, commit, remove_leftovers
-from qabot.vectors import ROW, VectorFile
+from qabot.vectors import ROW, VectorFile, head_of
 
 BATCH_ROWS = 4096
 """Texts embedded at a time: enough to sort by length, few enough to hold in memory."""
@@ -171,7 +172,7 @@ class _Build:
             self._refuse(self.unreadable, skip_unreadable)
             tables.finish()
             parts = {
-                part: work / name for part, name in zip(PARTS, ("text.sqlite", "vectors.f32", "lexical"), strict=True)
+                part: work / name for part, name in zip(PARTS, ("text.sqlite", "vectors.faiss", "lexical"), strict=True)
             }
             embedded = self._embed(tables, parts["vectors"], progress)
             self._write_words(tables, parts["lexical"], None, progress)
@@ -179,9 +180,6 @@ class _Build:
         dimension = self.encoder.facts.dimension
         search: dict[str, Any] = {"type": "exact"}
         if counts["vectors"] >= LISTS_FROM:
-            # Imported here: faiss is needed only where there are very many vectors.
-            from qabot.lists import make_lists
-
             parts[LISTS] = work / "lists.faiss"
             vectors = VectorFile(parts["vectors"], counts["vectors"], dimension)
             with progress("sorting into lists", len(vectors)) as advance:
@@ -209,7 +207,7 @@ class _Build:
             self._gather(tables, paths, changes, progress)
             self._refuse(self.unreadable, skip_unreadable)
             gone = tables.finish(removed)
-            embedded = self._embed(tables, work / "delta_vectors.f32", progress)
+            embedded = self._embed(tables, work / "delta_vectors.faiss", progress)
             self._write_words(tables, work / "lexical", files["lexical"], progress)
             delta = {
                 "documents": tables.documents - tables.first_document,
@@ -223,7 +221,7 @@ class _Build:
                 "passages": tables.passages - gone,
                 "vectors": tables.vectors,
             }
-        parts = {"delta_text": work / "delta_text.sqlite", "delta_vectors": work / "delta_vectors.f32"}
+        parts = {"delta_text": work / "delta_text.sqlite", "delta_vectors": work / "delta_vectors.faiss"}
         kept = {part: old.files[part] for part in ("text", "vectors", LISTS) if part in old.files}
         manifest = {"recipe": self.recipe, **counts, "dimension": old.dimension, "search": old.search, "delta": delta}
         commit(self.target, {**parts, "lexical": work / "lexical"}, manifest, kept)
@@ -253,7 +251,9 @@ class _Build:
         if previous and previous.manifest.recipe["encoder"] != self.recipe["encoder"]:
             previous = None
         embedded = 0
-        with path.open("wb") as stream, progress("embedding", tables.vectors - tables.first_vector) as advance:
+        count = tables.vectors - tables.first_vector
+        with path.open("wb") as stream, progress("embedding", count) as advance:
+            stream.write(head_of(count, self.encoder.facts.dimension))
             for batch in _batched(tables.texts(), BATCH_ROWS):
                 old = previous.rows_of_keys([key for key, _ in batch]) if previous else {}
                 vectors = np.empty((len(batch), self.encoder.facts.dimension), ROW)

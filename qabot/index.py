@@ -10,10 +10,10 @@ moment leaves the old one serving. Rows are read on demand: opening costs the sa
 
     manifest.json               which files, their digests, the recipe, the counts
     text-<digest>.sqlite        documents (with their text), passages, and the key of each vector
-    vectors-<digest>.f32        one unit vector a distinct text
+    vectors-<digest>.faiss      one unit vector a distinct text: an IndexFlatIP
     lists-<digest>.faiss        the vectors once more, shared out among lists, where there are very many
     lexical-<digest>/           words, for BM25
-    delta_text-<digest>.sqlite, delta_vectors-<digest>.f32
+    delta_text-<digest>.sqlite, delta_vectors-<digest>.faiss
                                 documents added, changed and removed since, where a snapshot is large
     seen                        what the files looked like when they were read; see `seen`
     lock                        held by the process that builds
@@ -26,7 +26,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +35,11 @@ from rapidfuzz.distance import OSA
 
 from qabot.errors import IndexDamaged
 from qabot.lexical import Lexical
+from qabot.lists import Lists
 from qabot.passages import Passage
 from qabot.snapshot import LISTS, Manifest, content_digest, parse_manifest, read_manifest, size_of
 from qabot.tables import DOCUMENT, PASSAGE, StoredDocument, StoredPassage, document_of, open_tables, passage_of
 from qabot.vectors import Rows, VectorFile, VectorFiles, Vectors, top
-
-if TYPE_CHECKING:
-    from qabot.lists import Lists
 
 __all__ = ["Index", "StoredDocument", "StoredPassage"]
 
@@ -297,7 +295,4 @@ def _open_vectors(manifest: Manifest, files: dict[str, Path]) -> tuple[VectorFil
     vectors = VectorFiles([VectorFile(files["vectors"], count, dimension), *found])
     if LISTS not in files:
         return vectors, None
-    # Imported here: faiss is needed only where there are very many vectors.
-    from qabot.lists import Lists
-
     return vectors, Lists(files[LISTS], int(manifest.search["probes"]))

@@ -1,6 +1,6 @@
 """Vectors in lists: finding near ones among very many without looking at all of them.
 
-Owns: how lists are made and tuned, and the search in them. faiss lives only here. The vectors
+Owns: how lists are made and tuned, and the search in them (faiss lives only here and in `vectors`). The vectors
 are shared out among lists by the nearest of some centres, a byte a dimension; a search looks through the lists whose
 centres are nearest to the question. What it finds is scored again by the vectors themselves (`vectors`), so scores
 are exact, and only a vector in a far list can be missed: how often is measured when the lists are made.

@@ -17,7 +17,7 @@ from typing import Any
 
 from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing
 
-FORMAT = 4
+FORMAT = 5
 """To be raised whenever the files of a snapshot are laid out differently."""
 MANIFEST = "manifest.json"
 LOCK = "lock"

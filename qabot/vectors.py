@@ -1,37 +1,62 @@
-"""Vectors in a file, searched exactly.
+"""Vectors in a file of faiss, searched exactly.
 
-Owns: the file (rows of little-endian float32, nothing else) and looking through all of it. Mapped into memory, so that
-opening costs nothing and processes share what is read. Refuses to know what a row stands for.
+Owns: the file (an `IndexFlatIP`, which `faiss.read_index` reads: faiss's head, then rows of little-endian float32) and
+looking through all of it. Mapped into memory, so that opening costs nothing and processes share what is read. faiss lives
+only here and in `lists`. Refuses to know what a row stands for.
 """
 
 from __future__ import annotations
 
 import mmap
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 ROW = np.dtype("<f4")
+HEAD = struct.Struct("<4siqqq?iQ")
+"""Kind, dimension, vectors, two numbers that faiss doesn't use any more, trained, metric, floats: 45 bytes."""
 BLOCK_ROWS = 16_384
 """Rows looked at in one go where not all of them are: 25 MB of 384 dimensions."""
+
+
+def head_of(count: int, dimension: int) -> bytes:
+    """How faiss begins the file of `count` vectors; their rows follow, and end it. So a file can be written in a stream.
+
+    Raises `RuntimeError` when faiss lays its files out in another way than this one was written for.
+    """
+    writer = faiss.VectorIOWriter()
+    faiss.write_index(faiss.IndexFlatIP(dimension), writer)
+    empty = faiss.vector_to_array(writer.data).tobytes()
+    unused, metric = 1 << 20, faiss.METRIC_INNER_PRODUCT
+    if empty != HEAD.pack(b"IxFI", dimension, 0, unused, unused, True, metric, 0):
+        raise RuntimeError(f"faiss {faiss.__version__} begins the file of an IndexFlatIP otherwise than expected")
+    return HEAD.pack(b"IxFI", dimension, count, unused, unused, True, metric, count * dimension)
 
 
 class VectorFile:
     """`count` unit vectors of `dimension` in the file `path`, open for reading.
 
-    Raises `ValueError` when the file's size is another.
+    Raises `ValueError` when the file's size or head is another, `RuntimeError` when faiss can't read it.
     """
 
     def __init__(self, path: Path, count: int, dimension: int) -> None:
-        size, expected = path.stat().st_size, count * dimension * ROW.itemsize
+        size, expected = path.stat().st_size, HEAD.size + count * dimension * ROW.itemsize
         if size != expected:
             raise ValueError(f"{path.name} has {size:,} bytes; {count:,} x {dimension} vectors have {expected:,}")
+        with path.open("rb") as stream:
+            if stream.read(HEAD.size) != head_of(count, dimension):
+                raise ValueError(f"{path.name} is no IndexFlatIP of {count:,} x {dimension} vectors")
         shape = (count, dimension)
-        self._rows: Vectors = np.memmap(path, ROW, "r", shape=shape) if size else np.empty(shape, ROW)
+        # The head leaves the rows at odd addresses: whatever computes with them takes copies.
+        self._rows: Vectors = np.memmap(path, ROW, "r", HEAD.size, shape) if count else np.empty(shape, ROW)
+        self._index = cast(Any, faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -47,8 +72,18 @@ class VectorFile:
 
     def best(self, question: Vectors, k: int) -> tuple[Rows, Vectors]:
         """The `k` best rows and their scores, best first, equal ones by row."""
-        scores = self._rows @ question
-        return top(np.arange(len(scores)), scores, k)
+        wanted = k + 1
+        while True:
+            # faiss pads what it finds with -1, and leaves it open which of equal ones it takes: it is asked for more
+            # until something less good comes.
+            found = min(wanted, len(self))
+            if not found or k < 1:
+                return np.empty(0, np.int64), np.empty(0, np.float32)
+            scores, rows = (part[0] for part in self._index.search(question[None, :], found))
+            if found == len(self) or scores[-1] < scores[k - 1]:
+                order = np.lexsort((rows, -scores))[:k]
+                return rows[order].astype(np.int64), scores[order]
+            wanted *= 2
 
     def blocks(self) -> Iterator[tuple[int, Vectors]]:
         """(first row, rows) of all, in order; what was read isn't kept in memory."""

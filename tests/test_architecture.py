@@ -106,7 +106,7 @@ def test_the_documents_know_nothing_of_models_and_the_index() -> None:
         ("torch", {"qabot.export", "qabot.reader"}),
         ("sentence_transformers", {"qabot.export", "qabot.reader"}),
         ("transformers", {"qabot.export"}),
-        ("faiss", {"qabot.lists"}),
+        ("faiss", {"qabot.lists", "qabot.vectors"}),
         ("tantivy", {"qabot.lexical", "qabot.segments"}),
         ("sentencex", {"qabot.sentences"}),
         ("sqlite3", {"qabot.index", "qabot.tables", "qabot.gathering"}),

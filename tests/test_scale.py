@@ -22,7 +22,7 @@ from qabot.index import Index
 from qabot.library import Library
 from qabot.lists import Lists, _trained, lists_for, make_lists
 from qabot.summaries import status_lines
-from qabot.vectors import VectorFile, VectorFiles, top
+from qabot.vectors import VectorFile, VectorFiles, head_of, top
 from support import SEEDS, FakeEncoder, build, names, settings_for, write_files
 from test_build import EDIT, contents, expected_report, report_of
 from test_crash import documents_of, manifest, whole
@@ -44,7 +44,7 @@ def vector_file(path: Path, count: int, dimension: int = 32) -> tuple[VectorFile
     centres = chance.standard_normal((40, dimension))
     rows = centres[chance.integers(40, size=count)] + 0.6 * chance.standard_normal((count, dimension))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4")
-    path.write_bytes(rows.tobytes())
+    path.write_bytes(head_of(count, dimension) + rows.tobytes())
     return VectorFile(path, count, dimension), rows
 
 
@@ -70,7 +70,7 @@ def test_files_of_vectors_are_seen_as_one(tmp_path: Path) -> None:
     assert found.tolist() == expected
     np.testing.assert_allclose(scores, everything[expected] @ everything[7], atol=1e-6)
     assert len(files) == 80
-    with pytest.raises(ValueError, match=r"one has 6,400 bytes; 51 x 32 vectors have 6,528"):
+    with pytest.raises(ValueError, match=r"one has 6,445 bytes; 51 x 32 vectors have 6,573"):
         VectorFile(tmp_path / "one", 51, 32)
 
 
