@@ -1,40 +1,41 @@
 """Documents + previous index -> next index.
 
-Owns: what changed, what must be embedded, and the account of it. Whole or nothing: any error leaves the old
-index serving. A vector is found again by the digest of the text it was made of, so unchanged text is never
-embedded again, wherever it moved.
+Owns: what changed, what must be embedded, whether a large index is written anew or takes a delta, and the account of
+it. Whole or nothing: any error leaves the old index serving. A vector is found again by the digest of the text it was made
+of, so unchanged text is never embedded again, wherever it moved. Documents, texts and vectors are streamed: memory
+does not grow with them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import sqlite3
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 import filelock
 import numpy as np
 
-from qabot.documents import Folder, LeftOut, Listing, is_markdown
+from qabot.comparing import Changes, compare, facts_of, staying
+from qabot.documents import Folder, LeftOut
 from qabot.embedding import Encoder
 from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMismatch, IndexMissing
-from qabot.index import INDICES, SCHEMA, Index, StoredPassage, passage_row
-from qabot.lexical import LEXICAL_VERSION, LexicalEntry, names, words, write_lexical
-from qabot.passages import PASSAGES_VERSION, cut_passages, model_text
-from qabot.sentences import segment
-from qabot.snapshot import LOCK, commit, remove_leftovers
-from qabot.types import Document, Source, Span
+from qabot.gathering import Gathering
+from qabot.index import Index
+from qabot.lexical import LEXICAL_VERSION, WIDE_FROM, LexicalEntry
+from qabot.lists import make_lists
+from qabot.passages import PASSAGES_VERSION
+from qabot.seen import SEEN_FROM, read_seen, stamps_of, write_seen
+from qabot.segments import write_lexical
+from qabot.snapshot import LISTS, LOCK, PARTS, commit, remove_leftovers
+from qabot.vectors import ROW, VectorFile, head_of
 
 BATCH_ROWS = 4096
 """Texts embedded at a time: enough to sort by length, few enough to hold in memory."""
-LIMIT_MARGIN = 8
-"""Tokens kept free: a span cut out of its text may need a few more than it did inside."""
+LISTS_FROM = 150_000
+"""Vectors; below, looking at all of them takes no more than some 20 ms."""
 
 Advance = Callable[[int], None]
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
@@ -68,20 +69,6 @@ class BuildReport:
     embedded: int
     kept: int
     committed: bool
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """What the reading pass found, filled as it goes."""
-
-    digests: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, tuple[str, Source]] = field(default_factory=dict)
-    unreadable: list[LeftOut] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-    passages: int = 0
-    blocks: int = 0
-    words: Counter[str] = field(default_factory=Counter)
-    rows: dict[bytes, int] = field(default_factory=dict)
 
 
 def recipe_of(encoder: Encoder, language: str) -> dict[str, Any]:
@@ -133,47 +120,206 @@ def build_index(
             # A rebuild trusts nothing here, but until it commits, what is here goes on serving.
             remove_leftovers(target, [name for name, _, _ in previous.manifest.files.values()] if previous else [])
         with tempfile.TemporaryDirectory(prefix="build-", dir=target) as work:
-            return _build(folder, target, Path(work), previous, encoder, language, skip_unreadable, progress)
+            build = _Build(folder, target, previous, encoder, language)
+            return build.run(Path(work), skip_unreadable, progress)
 
 
-def _build(
-    folder: Folder,
-    target: Path,
-    work: Path,
-    previous: Index | None,
-    encoder: Encoder,
-    language: str,
-    skip_unreadable: bool,
-    progress: Progress,
-) -> BuildReport:
-    recipe = recipe_of(encoder, language)
-    listing = folder.listing()
-    gathered = _Gathered()
-    database = work / "text.sqlite"
-    with closing(sqlite3.connect(database)) as connection:
-        # The file is synced once, when it is whole.
-        connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + SCHEMA)
-        with progress("reading", len(listing.paths)) as advance:
-            _write_texts(connection, folder, listing, encoder, language, gathered, advance)
-        if gathered.unreadable and not skip_unreadable:
-            raise DocumentError("\n".join(left.reason for left in gathered.unreadable))
-        stored = {d.path: d for d in previous.documents()} if previous else {}
-        same = {path: (d.encoding, d.source) for path, d in stored.items()} == gathered.facts
-        same = same and {path: d.sha256 for path, d in stored.items()} == gathered.digests
-        if previous and same and previous.manifest.recipe == recipe:
-            return _report(listing, folder, gathered, stored, embedded=0, committed=False)
-        connection.executescript(INDICES)
-        connection.commit()
-        usable = previous if previous and previous.manifest.recipe["encoder"] == recipe["encoder"] else None
-        index = faiss.IndexFlatIP(encoder.facts.dimension)
-        embedded = _write_vectors(connection, index, usable, encoder, progress)
-        faiss.write_index(index, str(work / "vectors.faiss"))
-        (work / "lexical").mkdir()
-        write_lexical(work / "lexical", _entries(connection))
-    parts = {"text": database, "vectors": work / "vectors.faiss", "lexical": work / "lexical"}
-    counts = {"documents": len(gathered.digests), "passages": gathered.passages, "vectors": index.ntotal}
-    commit(target, parts, {"recipe": recipe, **counts, "dimension": index.d})
-    return _report(listing, folder, gathered, stored, embedded=embedded, committed=True)
+class _Build:
+    """One build: what it was asked for, and what it works with."""
+
+    def __init__(self, folder: Folder, target: Path, previous: Index | None, encoder: Encoder, language: str) -> None:
+        self.folder, self.target, self.previous = folder, target, previous
+        self.encoder, self.language = encoder, language
+        self.recipe = recipe_of(encoder, language)
+        self.listing = folder.listing()
+        self.old = previous.outline() if previous else {}
+        # Taken before anything is read: a file that changes while it is read won't look like this any more.
+        large = len(self.listing.paths) >= SEEN_FROM
+        self.stamps = stamps_of(folder.root, self.listing.paths, folder.sources) if large else {}
+        self.unreadable: list[LeftOut] = []
+
+    def run(self, work: Path, skip_unreadable: bool, progress: Progress) -> BuildReport:
+        """Compare, and write what is needed."""
+        previous, changes = self.previous, None
+        if previous and previous.manifest.recipe == self.recipe:
+            seen = read_seen(self.target, previous.id)
+            same = {path for path, stamp in self.stamps.items() if seen.get(path) == stamp}
+            with progress("comparing", len(self.listing.paths)) as advance:
+                changes = compare(self.folder, self.listing.paths, previous, self.old, same, advance)
+            self._refuse(changes.unreadable, skip_unreadable)
+            if len(changes.same) + len(changes.unreadable) == len(self.listing.paths) and len(changes.same) == len(
+                self.old
+            ):
+                self.unreadable = list(changes.unreadable)
+                if self.stamps and self.stamps != seen:
+                    write_seen(self.target, previous.id, self.stamps)
+                return self._report(previous, changes, embedded=0, committed=False)
+        stays = staying(self.folder, self.listing.paths, previous, self.old, changes) if previous and changes else None
+        if previous and changes and stays is not None:
+            embedded = self._write_delta(work, previous, changes, stays, skip_unreadable, progress)
+        else:
+            embedded = self._write_all(work, changes, skip_unreadable, progress)
+        index = Index(self.target)
+        if self.stamps:
+            left_out = {left.path for left in self.unreadable}
+            stamps = {path: stamp for path, stamp in self.stamps.items() if path not in left_out}
+            write_seen(self.target, index.id, stamps)
+        return self._report(index, changes, embedded=embedded, committed=True)
+
+    def _write_all(self, work: Path, changes: Changes | None, skip_unreadable: bool, progress: Progress) -> int:
+        with closing(Gathering(work / "text.sqlite", self.encoder, self.language)) as tables:
+            self._gather(tables, self.listing.paths, changes, progress)
+            self._refuse(self.unreadable, skip_unreadable)
+            tables.finish()
+            parts = {
+                part: work / name for part, name in zip(PARTS, ("text.sqlite", "vectors.faiss", "lexical"), strict=True)
+            }
+            embedded = self._embed(tables, parts["vectors"], progress)
+            self._write_words(tables, parts["lexical"], None, progress)
+            counts = {"documents": tables.documents, "passages": tables.passages, "vectors": tables.vectors}
+        dimension = self.encoder.facts.dimension
+        search: dict[str, Any] = {"type": "exact"}
+        if counts["vectors"] >= LISTS_FROM:
+            parts[LISTS] = work / "lists.faiss"
+            vectors = VectorFile(parts["vectors"], counts["vectors"], dimension)
+            with progress("sorting into lists", len(vectors)) as advance:
+                tuning = make_lists(vectors, parts[LISTS], advance)
+            search = {"type": "lists", **asdict(tuning)}
+        commit(self.target, parts, {"recipe": self.recipe, **counts, "dimension": dimension, "search": search})
+        return embedded
+
+    def _write_delta(
+        self,
+        work: Path,
+        previous: Index,
+        changes: Changes,
+        stays: dict[str, int],
+        skip_unreadable: bool,
+        progress: Progress,
+    ) -> int:
+        old = previous.manifest
+        files = {part: self.target / name for part, (name, _, _) in old.files.items()}
+        removed = sorted(set(range(previous.first_of_delta)) - set(stays.values()))
+        left_out = {left.path for left in changes.unreadable}
+        self.unreadable = list(changes.unreadable)
+        paths = [path for path in self.listing.paths if path not in stays and path not in left_out]
+        with closing(Gathering(work / "delta_text.sqlite", self.encoder, self.language, files["text"])) as tables:
+            self._gather(tables, paths, changes, progress)
+            self._refuse(self.unreadable, skip_unreadable)
+            gone = tables.finish(removed)
+            embedded = self._embed(tables, work / "delta_vectors.faiss", progress)
+            self._write_words(tables, work / "lexical", files["lexical"], progress)
+            delta = {
+                "documents": tables.documents - tables.first_document,
+                "passages": tables.passages - tables.first_passage,
+                "vectors": tables.vectors - tables.first_vector,
+                "removed": len(removed),
+                "removed_passages": gone,
+            }
+            counts = {
+                "documents": tables.documents - len(removed),
+                "passages": tables.passages - gone,
+                "vectors": tables.vectors,
+            }
+        parts = {"delta_text": work / "delta_text.sqlite", "delta_vectors": work / "delta_vectors.faiss"}
+        kept = {part: old.files[part] for part in ("text", "vectors", LISTS) if part in old.files}
+        manifest = {"recipe": self.recipe, **counts, "dimension": old.dimension, "search": old.search, "delta": delta}
+        commit(self.target, {**parts, "lexical": work / "lexical"}, manifest, kept)
+        return embedded
+
+    def _gather(self, tables: Gathering, paths: Iterable[str], changes: Changes | None, progress: Progress) -> None:
+        """Read and write documents; unreadable ones are gathered. Texts that were cut before aren't cut again."""
+        found = tuple(paths)
+        with progress("reading", len(found)) as advance:
+            for path in found:
+                try:
+                    document = self.folder.read(path)
+                except DocumentError as error:
+                    self.unreadable.append(LeftOut(path, str(error)))
+                else:
+                    cut = None
+                    if self.previous and changes and path in changes.same:
+                        stored = self.previous.document(changes.same[path])
+                        if stored.sha256 == document.sha256:
+                            cut = self.previous.cuts(stored.id)
+                    tables.add(document, cut)
+                advance(1)
+
+    def _embed(self, tables: Gathering, path: Path, progress: Progress) -> int:
+        """Write the new vectors row by row: copied from the previous index where it has the text, embedded elsewhere."""
+        previous = self.previous
+        if previous and previous.manifest.recipe["encoder"] != self.recipe["encoder"]:
+            previous = None
+        embedded = 0
+        count = tables.vectors - tables.first_vector
+        with path.open("wb") as stream, progress("embedding", count) as advance:
+            stream.write(head_of(count, self.encoder.facts.dimension))
+            for batch in _batched(tables.texts(), BATCH_ROWS):
+                old = previous.rows_of_keys([key for key, _ in batch]) if previous else {}
+                vectors = np.empty((len(batch), self.encoder.facts.dimension), ROW)
+                known = [position for position, (key, _) in enumerate(batch) if key in old]
+                new = [position for position, (key, _) in enumerate(batch) if key not in old]
+                if previous and known:
+                    vectors[known] = previous.vectors([old[batch[position][0]] for position in known])
+                    advance(len(known))
+                if new:
+                    vectors[new] = self.encoder.embed([batch[position][1] for position in new], advance)
+                    embedded += len(new)
+                stream.write(vectors.tobytes())
+        return embedded
+
+    def _write_words(self, tables: Gathering, folder: Path, base: Path | None, progress: Progress) -> None:
+        folder.mkdir()
+        with progress("indexing words", tables.blocks - tables.first_block) as advance:
+
+            def told() -> Iterator[LexicalEntry]:
+                for entry in tables.entries():
+                    yield entry
+                    advance(1)
+
+            write_lexical(folder, told(), base, wide=tables.blocks >= WIDE_FROM)
+
+    def _refuse(self, unreadable: Iterable[LeftOut], skip_unreadable: bool) -> None:
+        reasons = [left.reason for left in unreadable]
+        if reasons and not skip_unreadable:
+            raise DocumentError("\n".join(reasons))
+
+    def _report(self, index: Index, changes: Changes | None, *, embedded: int, committed: bool) -> BuildReport:
+        old, new = self.old, index.outline()
+        gone: dict[str, str] = {}
+        if self.previous:
+            for path in sorted(set(old) - set(new), reverse=True):
+                gone[self.previous.document(old[path].id).sha256] = path
+        renamed = []
+        for path in sorted(set(new) - set(old)) if gone else ():
+            digest = index.document(new[path].id).sha256
+            if digest in gone:
+                renamed.append((gone.pop(digest), path))
+        moved = {path for pair in renamed for path in pair}
+        both = sorted(set(old) & set(new))
+        changed = [path for path in both if self._differs(path, index, new[path].id, changes)] if committed else []
+        return BuildReport(
+            added=tuple(sorted(set(new) - set(old) - moved)),
+            changed=tuple(changed),
+            removed=tuple(sorted(set(old) - set(new) - moved)),
+            renamed=tuple(renamed),
+            unchanged=tuple(sorted(set(both) - set(changed))),
+            left_out=self.listing.left_out,
+            unreadable=tuple(self.unreadable),
+            decoded=tuple((path, new[path].encoding) for path in sorted(new) if new[path].encoding != "utf-8"),
+            empty=tuple(path for path in sorted(new) if not new[path].passages),
+            unknown_sources=self.folder.unknown_sources(self.listing),
+            passages=index.manifest.passages,
+            embedded=embedded,
+            kept=index.manifest.vectors - embedded,
+            committed=committed,
+        )
+
+    def _differs(self, path: str, index: Index, number: int, changes: Changes | None) -> bool:
+        if changes and path in changes.same:
+            return False
+        before = self.previous.find_document(path) if self.previous else None
+        return before is None or facts_of(before) != facts_of(index.document(number))
 
 
 def _previous(target: Path) -> Index | None:
@@ -185,121 +331,6 @@ def _previous(target: Path) -> Index | None:
         raise IndexDamaged(f"The previous index can't be used. {error}") from error
 
 
-def _write_texts(
-    connection: sqlite3.Connection,
-    folder: Folder,
-    listing: Listing,
-    encoder: Encoder,
-    language: str,
-    gathered: _Gathered,
-    advance: Advance,
-) -> None:
-    """Read every document and write its passages; unreadable ones are gathered."""
-    for path in listing.paths:
-        try:
-            document = folder.read(path)
-        except DocumentError as error:
-            gathered.unreadable.append(LeftOut(path, str(error)))
-        else:
-            _write_document(connection, document, encoder, language, gathered)
-        advance(1)
-    connection.executemany("INSERT INTO words VALUES (?, ?)", sorted(gathered.words.items()))
-    connection.commit()
-
-
-def _write_document(
-    connection: sqlite3.Connection, document: Document, encoder: Encoder, language: str, gathered: _Gathered
-) -> None:
-    number = len(gathered.digests)
-    gathered.digests[document.path] = document.sha256
-    gathered.facts[document.path] = (document.encoding, document.source)
-    markdown = is_markdown(document.path)
-    segmentation = segment(document.text, markdown=markdown, language=language)
-    limit = max(encoder.limit - LIMIT_MARGIN, 1)
-    first, block = gathered.passages, Span(-1, -1)
-    rows = []
-    for passage in cut_passages(document.text, segmentation, encoder.token_ends, limit):
-        if passage.block != block:
-            block = passage.block
-            gathered.blocks += 1
-        sentence_row, block_row = (
-            _row(connection, document, number, span, markdown, gathered) for span in passage.scales()
-        )
-        stored = StoredPassage(gathered.passages, number, gathered.blocks - 1, passage, (sentence_row, block_row))
-        rows.append(passage_row(stored))
-        gathered.passages += 1
-    connection.executemany(f"INSERT INTO passages VALUES ({','.join('?' * 14)})", rows)
-    if gathered.passages == first:
-        gathered.empty.append(document.path)
-    gathered.words.update(words(document.text))
-    connection.executemany(
-        "INSERT INTO names VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1", names(document.text)
-    )
-    source = document.source
-    facts = (source.title, source.publisher, source.author, source.date, source.kind, source.url)
-    connection.execute(
-        f"INSERT INTO documents VALUES ({','.join('?' * 12)})",
-        (number, document.path, document.sha256, document.encoding, *facts, gathered.passages - first, document.text),
-    )
-
-
-def _row(
-    connection: sqlite3.Connection, document: Document, number: int, span: Span, markdown: bool, gathered: _Gathered
-) -> int:
-    """The row of the vector for this span: a new one unless the same text has one."""
-    text = model_text(document.text[span.start : span.end], markdown=markdown)
-    key = hashlib.sha256(text.encode()).digest()[:16]
-    row = gathered.rows.get(key)
-    if row is None:
-        row = gathered.rows[key] = len(gathered.rows)
-        connection.execute("INSERT INTO vectors VALUES (?, ?, ?, ?, ?)", (row, key, number, span.start, span.end))
-    return row
-
-
-def _write_vectors(
-    connection: sqlite3.Connection, index: faiss.Index, previous: Index | None, encoder: Encoder, progress: Progress
-) -> int:
-    """Fill `index` row by row: copied from `previous` where it has the text, embedded elsewhere."""
-    embedded = 0
-    with progress("embedding", connection.execute("SELECT count(*) FROM vectors").fetchone()[0]) as advance:
-        for batch in _batched(_texts(connection), BATCH_ROWS):
-            old = previous.rows_of_keys([key for key, _ in batch]) if previous else {}
-            vectors = np.empty((len(batch), encoder.facts.dimension), np.float32)
-            known = [position for position, (key, _) in enumerate(batch) if key in old]
-            new = [position for position, (key, _) in enumerate(batch) if key not in old]
-            if previous and known:
-                vectors[known] = previous.vectors([old[batch[position][0]] for position in known])
-                advance(len(known))
-            if new:
-                vectors[new] = encoder.embed([batch[position][1] for position in new], advance)
-                embedded += len(new)
-            index.add(vectors)
-    return embedded
-
-
-def _texts(connection: sqlite3.Connection) -> Iterator[tuple[bytes, str]]:
-    """(key, text for the model) of every vector, in row order; one document is in memory at a time."""
-    current, text, markdown = -1, "", False
-    for key, number, start, end in connection.execute("SELECT key, document, start, end FROM vectors ORDER BY row"):
-        if number != current:
-            current = number
-            path, text = connection.execute("SELECT path, text FROM documents WHERE id = ?", (number,)).fetchone()
-            markdown = is_markdown(path)
-        yield key, model_text(text[start:end], markdown=markdown)
-
-
-def _entries(connection: sqlite3.Connection) -> Iterator[LexicalEntry]:
-    """What the lexical side indexes, block by block."""
-    columns = "id, title, publisher, author, date, kind, url, text"
-    for number, *facts, text in connection.execute(f"SELECT {columns} FROM documents ORDER BY id"):
-        source = Source(*facts).facts()
-        blocks = connection.execute(
-            "SELECT DISTINCT block, block_start, block_end FROM passages WHERE document = ? ORDER BY block", (number,)
-        )
-        for block, start, end in blocks:
-            yield LexicalEntry(block, number, text[start:end], source)
-
-
 def _batched(items: Iterator[tuple[bytes, str]], size: int) -> Iterator[list[tuple[bytes, str]]]:
     batch: list[tuple[bytes, str]] = []
     for item in items:
@@ -309,40 +340,3 @@ def _batched(items: Iterator[tuple[bytes, str]], size: int) -> Iterator[list[tup
             batch = []
     if batch:
         yield batch
-
-
-def _report(
-    listing: Listing, folder: Folder, gathered: _Gathered, stored: dict[str, Any], *, embedded: int, committed: bool
-) -> BuildReport:
-    old, new = {path: d.sha256 for path, d in stored.items()}, gathered.digests
-    gone = {old[path]: path for path in sorted(set(old) - set(new), reverse=True)}
-    renamed = []
-    for path in sorted(set(new) - set(old)):
-        if new[path] in gone:
-            renamed.append((gone.pop(new[path]), path))
-    moved = {path for pair in renamed for path in pair}
-    changed = {
-        path
-        for path in set(old) & set(new)
-        if old[path] != new[path] or _facts_of(stored[path]) != gathered.facts[path]
-    }
-    return BuildReport(
-        added=tuple(sorted(set(new) - set(old) - moved)),
-        changed=tuple(sorted(changed)),
-        removed=tuple(sorted(set(old) - set(new) - moved)),
-        renamed=tuple(renamed),
-        unchanged=tuple(sorted(set(old) & set(new) - changed)),
-        left_out=listing.left_out,
-        unreadable=tuple(gathered.unreadable),
-        decoded=tuple((path, encoding) for path, (encoding, _) in gathered.facts.items() if encoding != "utf-8"),
-        empty=tuple(gathered.empty),
-        unknown_sources=folder.unknown_sources(listing),
-        passages=gathered.passages,
-        embedded=embedded,
-        kept=len(gathered.rows) - embedded,
-        committed=committed,
-    )
-
-
-def _facts_of(stored: Any) -> tuple[str, Source]:
-    return stored.encoding, stored.source

@@ -1,17 +1,22 @@
 """The index: an immutable snapshot behind one manifest, open for reading.
 
-Owns: what the data files of a snapshot hold, and looking things up in them. faiss lives only here and where they are
-built. Refuses to know how the files come to be there (`snapshot`), how texts become vectors, or what a good answer is.
+Owns: looking things up in the data files of a snapshot, as if a snapshot and the small changes made to it since (its
+delta) were one. Refuses to know how the files come to be there (`snapshot`), how texts become vectors, or what a good
+answer is.
 
 Data files are named by their content; `manifest.json` names them and is replaced last. Nothing in the
 folder is ever changed in place, so a reader sees one whole snapshot or another, and a build that dies at any
 moment leaves the old one serving. Rows are read on demand: opening costs the same at any size.
 
-    manifest.json            which files, their digests, the recipe, the counts
-    text-<digest>.sqlite     documents (with their text), passages, and the key of each vector
-    vectors-<digest>.faiss   one unit vector a distinct text
-    lexical-<digest>/        words, for BM25
-    lock                     held by the process that builds
+    manifest.json               which files, their digests, the recipe, the counts
+    text-<digest>.sqlite        documents (with their text), passages, and the key of each vector
+    vectors-<digest>.faiss      one unit vector a distinct text: an IndexFlatIP
+    lists-<digest>.faiss        the vectors once more, shared out among lists, where there are very many
+    lexical-<digest>/           words, for BM25
+    delta_text-<digest>.sqlite, delta_vectors-<digest>.faiss
+                                documents added, changed and removed since, where a snapshot is large
+    seen                        what the files looked like when they were read; see `seen`
+    lock                        held by the process that builds
 """
 
 from __future__ import annotations
@@ -20,11 +25,9 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import process
@@ -32,62 +35,26 @@ from rapidfuzz.distance import OSA
 
 from qabot.errors import IndexDamaged
 from qabot.lexical import Lexical
+from qabot.lists import Lists
 from qabot.passages import Passage
-from qabot.snapshot import content_digest, parse_manifest, read_manifest, size_of
-from qabot.types import Source, Span
+from qabot.snapshot import LISTS, Manifest, content_digest, parse_manifest, read_manifest, size_of
+from qabot.tables import DOCUMENT, PASSAGE, StoredDocument, StoredPassage, document_of, open_tables, passage_of
+from qabot.vectors import Rows, VectorFile, VectorFiles, Vectors, top
+
+__all__ = ["Index", "StoredDocument", "StoredPassage"]
 
 SHORTEST_MISSPELT, LONG_WORD = 4, 8
+CUTS_AT_ONCE = 2_000
 OPEN_TRIES = 5
 """A reader may see a manifest whose files the next build has just removed; it then looks again."""
 
-SCHEMA = """
-CREATE TABLE documents (
-    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL, encoding TEXT NOT NULL,
-    title TEXT NOT NULL, publisher TEXT, author TEXT, date TEXT, kind TEXT, url TEXT,
-    passages INTEGER NOT NULL, text TEXT NOT NULL
-);
-CREATE TABLE passages (
-    id INTEGER PRIMARY KEY, document INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL,
-    block INTEGER NOT NULL, block_start INTEGER NOT NULL, block_end INTEGER NOT NULL,
-    heading_start INTEGER, heading_end INTEGER, line INTEGER NOT NULL,
-    fragment INTEGER NOT NULL, furniture INTEGER NOT NULL,
-    sentence_row INTEGER NOT NULL, block_row INTEGER NOT NULL
-);
-CREATE TABLE vectors (
-    row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, document INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL
-);
-CREATE TABLE words (word TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE names (initials TEXT, name TEXT, count INTEGER NOT NULL, PRIMARY KEY (initials, name)) WITHOUT ROWID;
-"""
-INDICES = """
-CREATE INDEX passages_document ON passages (document, start);
-CREATE INDEX passages_sentence ON passages (sentence_row);
-CREATE INDEX passages_block ON passages (block);
-CREATE INDEX passages_block_row ON passages (block_row);
-"""
 
-
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A document of the index without its text; `passages` counts its passages."""
+class Outline(NamedTuple):
+    """A document in short; `passages` counts its passages."""
 
     id: int
-    path: str
-    sha256: str
     encoding: str
-    source: Source
     passages: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPassage:
-    """A passage of the index. block: number of its block. rows: of its vectors, for the sentence and the block."""
-
-    id: int
-    document: int
-    block: int
-    passage: Passage
-    rows: tuple[int, int]
 
 
 class Index:
@@ -123,48 +90,63 @@ class Index:
                 raise IndexDamaged(
                     f"{path} has {found:,} bytes; its manifest says {size:,}. Run `qabot index --rebuild`."
                 )
-        database = (self.folder / self.manifest.files["text"][0]).resolve()
-        vectors = self.folder / self.manifest.files["vectors"][0]
+        files = {part: self.folder / name for part, (name, _, _) in self.manifest.files.items()}
         try:
             # Open for good, and one for all threads: the next build removes the file under its name.
             self._reading = threading.Lock()
-            self._database = sqlite3.connect(
-                f"{database.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-            )
-            self._faiss = faiss.read_index(str(vectors), faiss.IO_FLAG_MMAP_IFC)
-            self.lexical = Lexical(self.folder / self.manifest.files["lexical"][0])
-            stored = self._query("SELECT coalesce(max(row), -1) + 1 FROM vectors")[0][0]
+            self._database = open_tables(files["text"], files.get("delta_text"))
+            self._vectors, self._lists = _open_vectors(self.manifest, files)
+            self.lexical = Lexical(files["lexical"], self._removed if self.manifest.delta else None)
+            base = self._query("SELECT coalesce(max(row), -1) + 1 FROM main.vectors")[0][0]
+            stored = base
+            self.first_of_delta = self._query("SELECT coalesce(max(id), -1) + 1 FROM main.documents")[0][0]
+            if self.manifest.delta:
+                stored += self._query("SELECT count(*) FROM delta.vectors")[0][0]
+                self._query("SELECT 1 FROM dead, removed LIMIT 1")
         except (RuntimeError, ValueError, sqlite3.DatabaseError) as error:
             raise IndexDamaged(
                 f"The index in {self.folder} can't be read ({str(error).splitlines()[0]}). Run `qabot index --rebuild`."
             ) from error
-        counts = (self._faiss.ntotal, self._faiss.d, stored)
-        expected = (self.manifest.vectors, self.manifest.dimension, self.manifest.vectors)
-        if counts != expected:
+        counts = (len(self._vectors), len(self._vectors.files[0]), len(self._lists) if self._lists else base)
+        if counts != (self.manifest.vectors, base, base) or stored != self.manifest.vectors:
             raise IndexDamaged(
-                f"{vectors} and its texts hold {counts} vectors, dimensions and keys; the manifest says {expected}. "
-                "Run `qabot index --rebuild`."
+                f"The vectors in {self.folder}, their lists and their keys are {(*counts, stored)}; the manifest says "
+                f"{self.manifest.vectors}. Run `qabot index --rebuild`."
             )
 
     def documents(self) -> list[StoredDocument]:
         """Every document, sorted by path."""
-        rows = self._query(f"SELECT {_DOCUMENT} FROM documents ORDER BY path")
-        return [_document(row) for row in rows]
+        rows = self._query(f"SELECT {DOCUMENT} FROM documents ORDER BY path")
+        return [document_of(row) for row in rows]
+
+    def outline(self) -> dict[str, Outline]:
+        """Path -> what is needed to compare folders, of every document."""
+        rows = self._query("SELECT path, id, encoding, passages FROM documents")
+        return {path: Outline(number, encoding, passages) for path, number, encoding, passages in rows}
+
+    def cuts(self, document: int) -> Iterator[Passage]:
+        """The passages of a document, in text order, as `cut_passages` gave them."""
+        first = self._query("SELECT min(id) FROM passages WHERE document = ?", (document,))[0][0]
+        while first is not None:
+            sql = f"SELECT {PASSAGE} FROM passages WHERE id >= ? AND document = ? ORDER BY id LIMIT {CUTS_AT_ONCE}"
+            rows = self._query(sql, (first, document))
+            yield from (passage_of(row).passage for row in rows)
+            first = rows[-1][0] + 1 if len(rows) == CUTS_AT_ONCE else None
 
     def document(self, number: int) -> StoredDocument:
         """The document with this id."""
-        return _document(self._query(f"SELECT {_DOCUMENT} FROM documents WHERE id = ?", (number,))[0])
+        return document_of(self._query(f"SELECT {DOCUMENT} FROM documents WHERE id = ?", (number,))[0])
 
     def find_document(self, path: str) -> StoredDocument | None:
         """The document at exactly this path, if the index has it."""
-        rows = self._query(f"SELECT {_DOCUMENT} FROM documents WHERE path = ?", (path,))
-        return _document(rows[0]) if rows else None
+        rows = self._query(f"SELECT {DOCUMENT} FROM documents WHERE path = ?", (path,))
+        return document_of(rows[0]) if rows else None
 
     def find_digest(self, digest: str) -> StoredDocument | None:
         """The first document whose sha256 begins with `digest`, if the index has one."""
-        sql = f"SELECT {_DOCUMENT} FROM documents WHERE substr(sha256, 1, ?) = ? ORDER BY path LIMIT 1"
-        rows = self._query(sql, (len(digest), digest.lower()))
-        return _document(rows[0]) if rows else None
+        sql = f"SELECT {DOCUMENT} FROM documents WHERE sha256 >= ?1 AND sha256 < ?1 || 'g' ORDER BY path LIMIT 1"
+        rows = self._query(sql, (digest.lower(),))
+        return document_of(rows[0]) if rows else None
 
     def length(self, document: int) -> int:
         """Code points of a document's text."""
@@ -181,32 +163,34 @@ class Index:
 
     def passages(self, ids: Sequence[int]) -> list[StoredPassage]:
         """The passages with these ids, by id; ids that no passage has are passed over."""
-        return [_passage(row) for row in self._select(_PASSAGE, "passages", "id", ids)]
+        return [passage_of(row) for row in self._select(PASSAGE, "passages", "id", ids)]
 
     def passages_of(self, document: int, start: int, end: int) -> list[StoredPassage]:
         """The passages of a document that overlap `[start, end)`, in text order."""
+        # By the file's own table: SQLite finds the greatest start at once in a table, not in a view.
+        passages = "delta.passages" if document >= self.first_of_delta and self.manifest.delta else "main.passages"
         sql = (
-            f"SELECT {_PASSAGE} FROM passages WHERE document = ?1 AND start < ?3 AND start >= "
-            "coalesce((SELECT max(start) FROM passages WHERE document = ?1 AND start <= ?2), 0) ORDER BY id"
+            f"SELECT {PASSAGE} FROM {passages} WHERE document = ?1 AND start < ?3 AND start >= "
+            f"coalesce((SELECT max(start) FROM {passages} WHERE document = ?1 AND start <= ?2), 0) ORDER BY id"
         )
-        return [_passage(row) for row in self._query(sql, (document, start, end)) if row[3] > start]
+        return [passage_of(row) for row in self._query(sql, (document, start, end)) if row[3] > start]
 
     def neighbours(self, document: int, first: int, last: int) -> list[StoredPassage]:
         """The passages of a document with ids from `first` to `last`, in text order; fewer at its ends."""
-        sql = f"SELECT {_PASSAGE} FROM passages WHERE id BETWEEN ? AND ? AND document = ? ORDER BY id"
-        return [_passage(row) for row in self._query(sql, (first, last, document))]
+        sql = f"SELECT {PASSAGE} FROM passages WHERE id BETWEEN ? AND ? AND document = ? ORDER BY id"
+        return [passage_of(row) for row in self._query(sql, (first, last, document))]
 
     def passages_at(self, rows: Sequence[int]) -> list[StoredPassage]:
         """Every passage that has one of these vectors at any scale, by id."""
         found = {}
         for column in ("sentence_row", "block_row"):
-            for row in self._select(_PASSAGE, "passages", column, rows):
-                found[row[0]] = _passage(row)
+            for row in self._select(PASSAGE, "passages", column, rows):
+                found[row[0]] = passage_of(row)
         return [found[number] for number in sorted(found)]
 
     def passages_in(self, blocks: Sequence[int]) -> list[StoredPassage]:
         """Every passage of these blocks, by id."""
-        return [_passage(row) for row in self._select(_PASSAGE, "passages", "block", blocks)]
+        return [passage_of(row) for row in self._select(PASSAGE, "passages", "block", blocks)]
 
     def words_like(self, word: str) -> Sequence[tuple[str, float]]:
         """Words of the documents that `word` may be a misspelling of, with their likeness, 0..1, best first.
@@ -236,25 +220,38 @@ class Index:
     ) -> list[tuple[int, float]]:
         """The `k` best (row, score) for a unit vector, best first; fewer when there are fewer.
 
-        documents: search only these.
+        documents: search only these. The scores are exact; whether all of the nearest are found, the manifest says
+        (`search`). Some documents are always searched whole.
         """
-        if not self.manifest.vectors:
-            return []
-        parameters = None
         if documents is not None:
-            rows = np.asarray(self._rows_of(documents), np.int64)
-            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBatch(rows))  # type: ignore[call-arg]
-        k = min(k, self.manifest.vectors)
-        scores, found = self._faiss.search(question[None, :], k, params=parameters)
-        # faiss fills what it didn't find with the id -1.
-        return [(int(row), float(score)) for row, score in zip(found[0], scores[0], strict=True) if row >= 0]
+            rows, scores = self._vectors.best(question, k, self._rows_of(documents))
+        else:
+            rows, scores = self._nearest(question, k)
+        return list(zip(rows.tolist(), scores.tolist(), strict=True))
+
+    def _nearest(self, question: Vectors, k: int) -> tuple[Rows, Vectors]:
+        wanted = k
+        while True:
+            base = self._vectors.files[0]
+            parts = [self._lists.best(base, question, wanted) if self._lists else base.best(question, wanted)]
+            for start, file in zip(self._vectors.starts[1:], self._vectors.files[1:], strict=True):
+                rows, scores = file.best(question, wanted)
+                parts.append((rows + start, scores))
+            rows, scores = (np.concatenate(found) for found in zip(*parts, strict=True))
+            if not self.manifest.delta:
+                return rows, scores
+            ascending = np.argsort(rows)
+            rows, scores = top(rows[ascending], scores[ascending], wanted)
+            dead = {row for (row,) in self._select("row", "dead", "row", rows.tolist())}
+            alive = np.array([row not in dead for row in rows.tolist()], bool)
+            if np.count_nonzero(alive) >= k or len(rows) < wanted:
+                return rows[alive][:k], scores[alive][:k]
+            # What was removed took places of what is there: look further.
+            wanted *= 2
 
     def vectors(self, rows: Sequence[int]) -> NDArray[np.float32]:
         """(len(rows), dimension) unit vectors."""
-        if not rows:
-            return np.empty((0, self.manifest.dimension), np.float32)
-        batch: NDArray[np.float32] = self._faiss.reconstruct_batch(np.asarray(rows, np.int64))
-        return batch
+        return self._vectors.take(np.asarray(rows, np.int64))
 
     def rows_of_keys(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Key -> row, for the keys that have a vector here."""
@@ -269,47 +266,33 @@ class Index:
                 wrong.append(f"{self.folder / name} has sha256 {found}; the manifest says {expected}")
         return wrong
 
-    def _rows_of(self, documents: Sequence[int]) -> list[int]:
-        columns = "sentence_row, block_row"
-        found = self._select(columns, "passages", "document", documents)
-        return sorted({row for rows in found for row in rows})
+    def _rows_of(self, documents: Sequence[int]) -> Rows:
+        found = self._select("sentence_row, block_row", "passages", "document", documents)
+        return np.unique(np.fromiter((row for rows in found for row in rows), np.int64))
+
+    def _removed(self, documents: Sequence[int]) -> set[int]:
+        """Those of these documents that are still in the snapshot's files but not in the index."""
+        return {number for (number,) in self._select("document", "removed", "document", documents)}
 
     def _select(self, columns: str, table: str, column: str, values: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
         # In slices: SQLite takes at most 32,766 parameters.
         for first in range(0, len(values), 10_000):
             part = tuple(values[first : first + 10_000])
             marks = ",".join("?" * len(part))
-            yield from self._query(f"SELECT {columns} FROM {table} WHERE {column} IN ({marks}) ORDER BY rowid", part)
+            yield from self._query(f"SELECT {columns} FROM {table} WHERE {column} IN ({marks}) ORDER BY 1", part)
 
     def _query(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._reading:
             return list(self._database.execute(sql, values))
 
 
-_DOCUMENT = "id, path, sha256, encoding, title, publisher, author, date, kind, url, passages"
-_PASSAGE = (
-    "id, document, start, end, block, block_start, block_end, heading_start, heading_end, line, fragment, "
-    "furniture, sentence_row, block_row"
-)
-
-
-def _document(row: tuple[Any, ...]) -> StoredDocument:
-    number, path, sha256, encoding, *facts, passages = row
-    return StoredDocument(number, path, sha256, encoding, Source(*facts), passages)
-
-
-def _passage(row: tuple[Any, ...]) -> StoredPassage:
-    number, document, start, end, block, block_start, block_end, *rest, sentence_row, block_row = row
-    heading_start, heading_end, line, fragment, furniture = rest
-    heading = None if heading_start is None else Span(heading_start, heading_end)
-    passage = Passage(start, end, Span(block_start, block_end), heading, line, bool(fragment), bool(furniture))
-    return StoredPassage(number, document, block, passage, (sentence_row, block_row))
-
-
-def passage_row(stored: StoredPassage) -> tuple[Any, ...]:
-    """The row of table `passages` for a passage: what `Index.passages` reads back."""
-    passage = stored.passage
-    heading = (passage.heading.start, passage.heading.end) if passage.heading else (None, None)
-    block = (stored.block, passage.block.start, passage.block.end)
-    facts = (passage.line, int(passage.fragment), int(passage.furniture))
-    return (stored.id, stored.document, passage.start, passage.end, *block, *heading, *facts, *stored.rows)
+def _open_vectors(manifest: Manifest, files: dict[str, Path]) -> tuple[VectorFiles, Lists | None]:
+    count, dimension = manifest.vectors, manifest.dimension
+    found = []
+    if manifest.delta:
+        found.append(VectorFile(files["delta_vectors"], manifest.delta["vectors"], dimension))
+        count -= manifest.delta["vectors"]
+    vectors = VectorFiles([VectorFile(files["vectors"], count, dimension), *found])
+    if LISTS not in files:
+        return vectors, None
+    return vectors, Lists(files[LISTS], int(manifest.search["probes"]))

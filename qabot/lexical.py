@@ -1,7 +1,7 @@
 """The words side of retrieval: BM25 over blocks (paragraphs), through tantivy.
 
 Owns: the schema, the analysis of text and questions, spelling, and the search. Refuses to know of vectors and
-of files other than its own folder. A folder is written once, whole, and never changed: readers map it into memory.
+of files other than its own folder, which `segments` writes: once, whole, and never changed. Readers map it into memory.
 
 A block's score is the mean of two shares: BM25 of its stemmed words and BM25 of the 4-letter pieces of its
 words, each divided by the largest score that the question could reach, a word that no document has counting
@@ -11,12 +11,9 @@ misspelt, misheard or inflected.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
 import unicodedata
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,14 +22,16 @@ from pathlib import Path
 
 import tantivy
 
-LEXICAL_VERSION = f"2 tantivy {metadata.version('tantivy')}"
+LEXICAL_VERSION = f"3 tantivy {metadata.version('tantivy')}"
 """Part of the recipe: what a lexical folder holds depends on these rules and on the engine."""
 
 ANALYZER, SPACES = "stemmed", "spaces"
-HEAP_BYTES = 64_000_000
 PIECE = 4
 K1 = 1.2
 """tantivy's BM25 parameter: no term can add more than idf * (K1 + 1)."""
+WIDE_FROM = 100_000
+"""Blocks; a folder of more is written for searching fast: see `schema`."""
+FACTS, OTHER_FACTS = "facts", "other_facts"
 FACTS_BOOST = 0.5
 """What a word counts when it stands in the facts of a source (title, publisher, author, date) only."""
 NEAREST = 3
@@ -58,6 +57,9 @@ IGNORED = frozenset(
 
 Spelling = Callable[[str], Sequence[tuple[str, float]]]
 """An unknown word -> known words like it, each with its likeness, 0..1, best first."""
+
+Removed = Callable[[Sequence[int]], set[int]]
+"""Numbers of documents -> those of them that are no longer to be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,37 +118,22 @@ def _pieces_of(word: str) -> tuple[str, ...]:
     return tuple(marked[start : start + PIECE] for start in range(max(1, len(marked) - PIECE + 1)))
 
 
-def write_lexical(folder: Path, entries: Iterable[LexicalEntry]) -> None:
-    """Index `entries`, in order, into the empty folder `folder`."""
-    index = tantivy.Index(_schema(), str(folder))
-    _register(index)
-    # One thread: blocks keep their order, and equal scores tie the same way in every build.
-    writer = index.writer(HEAP_BYTES, num_threads=1)
-    for entry in entries:
-        document = tantivy.Document()
-        document.add_unsigned("number", entry.number)
-        document.add_unsigned("document", entry.document)
-        document.add_text("text", entry.text)
-        document.add_text("pieces", " ".join(pieces(words(entry.text))))
-        document.add_text("facts", entry.facts)
-        writer.add_document(document)
-    writer.commit()
-    writer.wait_merging_threads()
-    _name_segments(folder)
-
-
 class Lexical:
     """A lexical folder, open for reading; safe to use from several threads.
 
+    removed: tells which of some documents are no longer to be found; None when all are. Their blocks still count
+    where the rarity of a word is reckoned.
     Raises `ValueError` when `folder` holds no index of this form.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, removed: Removed | None = None) -> None:
+        self._removed = removed
         self._index = tantivy.Index.open(str(folder))
-        _register(self._index)
+        register(self._index)
         self._schema = self._index.schema
         self._searcher = self._index.searcher()
-        self._analyzer = _analyzer()
+        self._analyzer = analyzer()
+        self._facts = OTHER_FACTS if is_wide(self._index) else FACTS
 
     def search(
         self, question: str, k: int, spelling: Spelling, documents: Sequence[int] | None = None
@@ -174,9 +161,24 @@ class Lexical:
         if required:
             musts = [tantivy.Query.const_score_query(part, 0.0) for part in required]
             query = tantivy.Query.boolean_query([(tantivy.Occur.Must, part) for part in (query, *musts)])
-        hits = self._searcher.search(query, k, count=False).hits
-        numbers = self._searcher.fast_field_values("number", [address for _, address in hits])
-        return [(int(number or 0), min(score, 1.0)) for number, (score, _) in zip(numbers, hits, strict=True)]
+        return self._best(query, k)
+
+    def _best(self, query: tantivy.Query, k: int) -> list[tuple[int, float]]:
+        wanted = k
+        while True:
+            hits = self._searcher.search(query, wanted, count=False).hits
+            addresses = [address for _, address in hits]
+            numbers = self._searcher.fast_field_values("number", addresses)
+            found = [(int(number or 0), min(score, 1.0)) for number, (score, _) in zip(numbers, hits, strict=True)]
+            if self._removed is None:
+                return found
+            documents = [int(number or 0) for number in self._searcher.fast_field_values("document", addresses)]
+            gone = self._removed(sorted(set(documents)))
+            found = [pair for pair, document in zip(found, documents, strict=True) if document not in gone]
+            if len(found) >= k or len(hits) < wanted:
+                return found[:k]
+            # What was removed took places of what is there: look further.
+            wanted *= 2
 
     def knows(self, word: str) -> bool:
         """Whether any block has the word, inflected or not."""
@@ -203,11 +205,15 @@ class Lexical:
             return []
         queries = []
         for term, weight in weighted.items():
-            query = tantivy.Query.term_query(self._schema, field, term, "freq")
+            query, boost = tantivy.Query.term_query(self._schema, field, term, "freq"), weight * 0.5 / largest
             if field == "text":
-                facts = tantivy.Query.term_query(self._schema, "facts", term, "freq")
-                query = tantivy.Query.disjunction_max_query([query, tantivy.Query.boost_query(facts, FACTS_BOOST)])
-            queries.append(tantivy.Query.boost_query(query, weight * 0.5 / largest))
+                facts = tantivy.Query.term_query(self._schema, self._facts, term, "freq")
+                if self._facts == OTHER_FACTS:
+                    # Never both. Plain words alone let tantivy pass over blocks that can't be among the best.
+                    queries.append(tantivy.Query.boost_query(facts, FACTS_BOOST * boost))
+                else:
+                    query = tantivy.Query.disjunction_max_query([query, tantivy.Query.boost_query(facts, FACTS_BOOST)])
+            queries.append(tantivy.Query.boost_query(query, boost))
         return queries
 
     def _idf(self, field: str, term: str) -> float:
@@ -222,40 +228,47 @@ class Lexical:
         return tantivy.Query.phrase_query(self._schema, "text", list(stems)) if stems else tantivy.Query.all_query()
 
 
-def _schema() -> tantivy.Schema:
+def schema(wide: bool) -> tantivy.Schema:
+    """The fields of a block.
+
+    wide: facts of the source are kept only as far as the block's text doesn't have them. Then no word counts in both,
+    scores can be added up instead of compared, and a search in very many blocks takes half the time; what a word is worth
+    in the facts differs a little, for its rarity is that among the facts that are kept.
+    """
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("number", fast=True)
-    builder.add_unsigned_field("document", indexed=True)
+    builder.add_unsigned_field("document", indexed=True, fast=True)
     builder.add_text_field("text", tokenizer_name=ANALYZER)
     builder.add_text_field("pieces", tokenizer_name=SPACES, index_option="freq")
-    builder.add_text_field("facts", tokenizer_name=ANALYZER, index_option="freq")
+    builder.add_text_field(OTHER_FACTS if wide else FACTS, tokenizer_name=ANALYZER, index_option="freq")
     return builder.build()
 
 
-def _register(index: tantivy.Index) -> None:
-    index.register_tokenizer(ANALYZER, _analyzer())
+def is_wide(index: tantivy.Index) -> bool:
+    """Whether an index has the schema for very many blocks."""
+    try:
+        tantivy.Query.term_query(index.schema, OTHER_FACTS, "")
+    except ValueError:
+        return False
+    return True
+
+
+def facts_of(entry: LexicalEntry, stems: Callable[[str], list[str]], wide: bool) -> str:
+    """The facts of a block that its folder keeps. stems: what a text is analysed to."""
+    if not wide:
+        return entry.facts
+    known = set(stems(entry.text))
+    return " ".join(word for word in WORD.findall(entry.facts) if not known.issuperset(stems(word)))
+
+
+def register(index: tantivy.Index) -> None:
+    """Tell an index how its texts are analysed: tantivy doesn't keep that."""
+    index.register_tokenizer(ANALYZER, analyzer())
     index.register_tokenizer(SPACES, tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build())
 
 
-def _analyzer() -> tantivy.TextAnalyzer:
+def analyzer() -> tantivy.TextAnalyzer:
+    """Text -> stems of its words."""
     builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple()).filter(tantivy.Filter.remove_long(60))
     builder = builder.filter(tantivy.Filter.lowercase()).filter(tantivy.Filter.ascii_fold())
     return builder.filter(tantivy.Filter.stemmer("english")).build()
-
-
-def _name_segments(folder: Path) -> None:
-    """Number the segments, which tantivy names at random, so that equal content gives equal bytes."""
-    meta = (folder / "meta.json").read_text(encoding="utf-8")
-    managed = json.loads((folder / ".managed.json").read_text(encoding="utf-8"))
-    for number, segment in enumerate(json.loads(meta)["segments"]):
-        old, new = uuid.UUID(segment["segment_id"]), uuid.UUID(int=number)
-        meta = meta.replace(str(old), str(new))
-        for name in [name for name in managed if name.startswith(old.hex)]:
-            os.replace(folder / name, folder / name.replace(old.hex, new.hex))
-        managed = [name.replace(old.hex, new.hex) for name in managed]
-    (folder / "meta.json").write_text(meta, encoding="utf-8")
-    (folder / ".managed.json").write_text(json.dumps(sorted(managed)), encoding="utf-8")
-    (folder / ".tantivy-writer.lock").unlink(missing_ok=True)
-    # tantivy makes these two for the owner alone; a bot of another user reads them, too.
-    for name in ("meta.json", ".managed.json"):
-        (folder / name).chmod(0o644)

@@ -17,11 +17,18 @@ from typing import Any
 
 from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing
 
-FORMAT = 3
+FORMAT = 5
 """To be raised whenever the files of a snapshot are laid out differently."""
 MANIFEST = "manifest.json"
 LOCK = "lock"
 PARTS = ("text", "vectors", "lexical")
+LISTS = "lists"
+"""The part that a snapshot has when it holds too many vectors to look at all of them."""
+DELTA_PARTS = ("delta_text", "delta_vectors")
+"""The parts that hold small changes to a large snapshot."""
+DELTA_COUNTS = ("documents", "passages", "vectors", "removed", "removed_passages")
+OURS = (*(f"{part}-" for part in (*PARTS, LISTS, *DELTA_PARTS)), "build-", MANIFEST)
+"""How the names begin of what may be removed from an index folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,10 @@ class Manifest:
     """What a snapshot consists of.
 
     recipe: what decides its content beside the documents (readable, compared key by key). files: part ->
-    (name, sha256 or None for a folder, bytes). documents, passages, vectors: counts.
+    (name, sha256, bytes). documents, passages, vectors: counts; of vectors all that are stored. search: how vectors
+    are searched: `type`, "exact" or "lists", and for lists how many, the probes, and the recall that was measured.
+    delta: `DELTA_COUNTS`, what the delta adds and which documents and passages
+    of the snapshot it removes; None without one.
     """
 
     recipe: dict[str, Any]
@@ -38,6 +48,8 @@ class Manifest:
     passages: int
     vectors: int
     dimension: int
+    search: dict[str, Any]
+    delta: dict[str, int] | None = None
 
     def as_json(self) -> str:
         """The text of manifest.json: the same for the same snapshot."""
@@ -49,6 +61,8 @@ class Manifest:
             "passages": self.passages,
             "vectors": self.vectors,
             "dimension": self.dimension,
+            "search": self.search,
+            "delta": self.delta,
         }
         return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -62,20 +76,25 @@ def manifest_stamp(folder: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def commit(folder: Path, parts: dict[str, Path], manifest_of: dict[str, Any]) -> None:
+def commit(
+    folder: Path,
+    parts: dict[str, Path],
+    manifest_of: dict[str, Any],
+    kept: dict[str, tuple[str, str, int]] | None = None,
+) -> None:
     """Make a snapshot of finished parts: name them by content, then replace the manifest, then tidy up.
 
-    parts: part -> finished file or folder inside `folder`. manifest_of: the other fields of `Manifest`.
-    A crash at any point leaves the old snapshot or the new one.
+    parts: part -> finished file or folder inside `folder`. manifest_of: the other fields of `Manifest`. kept: parts
+    that stay as the old manifest names them. A crash at any point leaves the old snapshot or the new one.
     """
-    files: dict[str, tuple[str, str, int]] = {}
+    files = dict(kept or {})
     for part, path in parts.items():
         digest = content_digest(path)
         name = f"{part}-{digest[:16]}{path.suffix}"
         _sync(path)
         target = folder / name
         # A file of that name may have been damaged since it was written.
-        if content_digest(target) != digest:
+        if not target.exists() or content_digest(target) != digest:
             _remove(target)
             os.replace(path, target)
         files[part] = (name, digest, size_of(target))
@@ -93,7 +112,7 @@ def remove_leftovers(folder: Path, keep: Iterable[str]) -> None:
     """Remove the files of other snapshots and of builds that died. The caller holds the lock."""
     kept = {MANIFEST, LOCK, *keep}
     for path in folder.iterdir():
-        if path.name in kept or not path.name.startswith(("text-", "vectors-", "lexical-", "build-", MANIFEST)):
+        if path.name in kept or not path.name.startswith(OURS):
             continue
         _remove(path)
 
@@ -162,9 +181,14 @@ def parse_manifest(folder: Path, raw: bytes) -> Manifest:
             )
         files = {part: (file["name"], file["sha256"], file["bytes"]) for part, file in value.pop("files").items()}
         manifest = Manifest(files=files, **value)
-        counts = (manifest.documents, manifest.passages, manifest.vectors, manifest.dimension)
-        if set(files) != set(PARTS) or any(Path(name).name != name for name, _, _ in files.values()):
-            raise ValueError(f"files are {files}; expected one each of {', '.join(PARTS)}, in the same folder")
+        counts = [manifest.documents, manifest.passages, manifest.vectors, manifest.dimension]
+        expected = {*PARTS, *(DELTA_PARTS if manifest.delta else ())}
+        expected |= {LISTS} if manifest.search["type"] == "lists" else set()
+        if set(files) != expected or any(Path(name).name != name for name, _, _ in files.values()):
+            raise ValueError(
+                f"files are {files}; expected one each of {', '.join(sorted(expected))}, in the same folder"
+            )
+        counts += [manifest.delta[key] for key in DELTA_COUNTS] if manifest.delta else []
         if not all(isinstance(count, int) for count in counts) or not {"model", "encoder"} <= set(manifest.recipe):
             raise ValueError(f"counts are {counts} and the recipe is {manifest.recipe}")
         return manifest

@@ -9,6 +9,7 @@ from qabot.build import BuildReport
 from qabot.config import Settings
 from qabot.library import Status
 from qabot.render import printable
+from qabot.snapshot import Manifest
 
 LISTED = 20
 """How many paths of one kind are listed before the rest are only counted."""
@@ -55,10 +56,16 @@ def status_lines(status: Status, settings: Settings) -> list[str]:
     lines = [
         f"index      {settings.index} (snapshot {status.index}, {status.bytes / 1e6:.1f} MB)",
         f"documents  {manifest.documents:,} from {settings.documents}",
-        f"passages   {manifest.passages:,}, {manifest.vectors:,} vectors of {manifest.dimension} dimensions, exact search",
+        f"passages   {manifest.passages:,}, {manifest.vectors:,} vectors of {manifest.dimension} dimensions, {_search(manifest)}",
         f"model      {manifest.recipe['model']} (fingerprint {manifest.recipe['encoder']})",
         f"reader     {printable(settings.reader)}",
     ]
+    if manifest.delta:
+        delta = manifest.delta
+        lines.append(
+            f"changes    {delta['documents']:,} documents ({delta['passages']:,} passages) added or replaced and "
+            f"{delta['removed']:,} taken out since all was last written anew"
+        )
     lines += _listed("", (f"{d.path}  {d.source.title}  ({d.passages} passages)" for d in status.documents))
     lines += _listed("~ changed since indexing", status.changed)
     lines += _listed("- gone since indexing", status.gone)
@@ -87,11 +94,22 @@ def status_json(status: Status) -> dict[str, Any]:
         "passages": manifest.passages,
         "vectors": manifest.vectors,
         "dimension": manifest.dimension,
+        "search": manifest.search,
+        "delta": manifest.delta,
         "changed": list(status.changed),
         "gone": list(status.gone),
         "new": list(status.new),
         "current": status.current,
     }
+
+
+def _search(manifest: Manifest) -> str:
+    """How the nearest vectors are found, and how many of them."""
+    found = manifest.search
+    if found["type"] == "exact":
+        return "exact search"
+    measured = f"measured recall@10 {found['recall']:.3f}, {found['recall_between']:.3f} away from any text"
+    return f"search in {found['probes']:,} of {found['lists']:,} lists ({measured})"
 
 
 def _listed(label: str, items: Iterable[str]) -> list[str]:

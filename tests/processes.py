@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from qabot import comparing
 from qabot.index import Index
 from support import FakeEncoder, build
 
@@ -99,3 +100,9 @@ def hold_lock(documents: Path, target: Path, begun: Event, stop: Event) -> None:
             return super().embed(*arguments)
 
     build(documents, target, Slow())
+
+
+def build_delta_and_die(documents: Path, target: Path, step: int) -> None:
+    """`build_and_die` where any index takes its changes in a delta."""
+    comparing.DELTA_FROM, comparing.DELTA_SHARE = 1, 1e9
+    build_and_die(documents, target, step, {})

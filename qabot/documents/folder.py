@@ -58,9 +58,8 @@ class Folder:
         """
         paths: list[str] = []
         left_out: list[LeftOut] = []
-        for path in self._files(self.root, left_out):
-            relative = path.relative_to(self.root).as_posix()
-            reason = self._refusal(path, relative)
+        for entry, relative in self._files(self.root, "", left_out):
+            reason = self._refusal(entry, relative)
             if reason is None:
                 paths.append(relative)
             else:
@@ -71,11 +70,19 @@ class Folder:
         """The document at `path` (relative). Raises `DocumentError` when it isn't text that can be read."""
         return read_document(self.root, path, self.sources.get(path))
 
+    def size(self, path: str) -> int:
+        """Bytes of the file at `path` (relative); 0 when there is none."""
+        try:
+            return (self.root / path).stat().st_size
+        except OSError:
+            return 0
+
     def unknown_sources(self, listing: Listing) -> tuple[str, ...]:
         """Entries of `sources.toml` that name no document of `listing`."""
         return tuple(sorted(set(self.sources) - set(listing.paths)))
 
-    def _files(self, folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
+    def _files(self, folder: Path, above: str, left_out: list[LeftOut]) -> Iterator[tuple[os.DirEntry[str], str]]:
+        """Entries with their relative paths; nothing is asked of the system that listing the folder didn't tell."""
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -85,29 +92,30 @@ class Folder:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            path = Path(entry.path)
+            relative = above + entry.name
             if entry.is_dir(follow_symlinks=False):
-                yield from self._files(path, left_out)
-            elif entry.is_symlink() and path.is_dir():
-                left_out.append(LeftOut(_shown(path.relative_to(self.root).as_posix()), "is a link to a folder"))
+                yield from self._files(Path(entry.path), f"{relative}/", left_out)
+            elif entry.is_symlink() and Path(entry.path).is_dir():
+                left_out.append(LeftOut(_shown(relative), "is a link to a folder"))
             else:
-                yield path
+                yield entry, relative
 
-    def _refusal(self, path: Path, relative: str) -> str | None:
+    def _refusal(self, entry: os.DirEntry[str], relative: str) -> str | None:
         if relative == SOURCES_FILE:
             return "describes the documents"
-        if path.suffix.lower() not in SUFFIXES:
+        if os.path.splitext(entry.name)[1].lower() not in SUFFIXES:  # noqa: PTH122 - Path is ten times slower
             return f"is not one of {', '.join(SUFFIXES)}"
-        if _shown(relative) != relative:
+        if not relative.isascii() and _shown(relative) != relative:
             return "has a name that is not Unicode"
-        if path.is_symlink():
+        if entry.is_symlink():
             # Before `resolve`, which raises for links that lead to each other.
+            path = Path(entry.path)
             if not path.exists():
                 return "is a link to nothing"
             target = path.resolve()
             if not target.is_relative_to(self.root.resolve()):
                 return "is a link that leaves the documents folder"
-        if not path.is_file():
+        if not entry.is_file():
             return "is not a regular file"
         return None
 
