@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qabot.build import LIMIT_MARGIN
 from qabot.embedding import OnnxEncoder
+from qabot.gathering import LIMIT_MARGIN
 from qabot.passages import Passage, TokenEnds, cut_passages, model_text
 from qabot.sentences import segment
 from qabot.types import Segmentation
