@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def build_index(
     skip_unreadable: go on without files that can't be read as text. rebuild: embed everything again and don't
     trust what is in `target`. place: in Qdrant, where the vectors are kept; None keeps them in files.
     Raises `DocumentError` naming every file that can't be read, `IndexBusy` when another build runs,
-    `IndexMissing` when there can be no folder at `target`, and `IndexDamaged` when the previous index can't be read (then `rebuild` helps).
+    `IndexMissing` when there can be no folder at `target`, `StoreError` when Qdrant fails, and `IndexDamaged` when the previous index can't be read (then `rebuild` helps).
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -158,9 +159,8 @@ class _Build:
                 if self.stamps and self.stamps != seen:
                     write_seen(self.target, previous.id, self.stamps)
                 return self._report(previous, changes, embedded=0, committed=False)
-        stays = None
-        if previous and changes and not self.place:
-            stays = staying(self.folder, self.listing.paths, previous, self.old, changes)
+        deltas = previous and changes and not self.place
+        stays = staying(self.folder, self.listing.paths, previous, self.old, changes) if deltas else None
         if previous and changes and stays is not None:
             embedded = self._write_delta(work, previous, changes, stays, skip_unreadable, progress)
         else:
@@ -348,11 +348,5 @@ def _previous(target: Path) -> Index | None:
 
 
 def _batched(items: Iterator[tuple[bytes, str]], size: int) -> Iterator[list[tuple[bytes, str]]]:
-    batch: list[tuple[bytes, str]] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    while batch := list(islice(items, size)):
         yield batch
