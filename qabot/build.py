@@ -31,7 +31,7 @@ from qabot.passages import PASSAGES_VERSION
 from qabot.qdrant import Place, qdrant, upload
 from qabot.seen import SEEN_FROM, read_seen, stamps_of, write_seen
 from qabot.segments import write_lexical
-from qabot.snapshot import LISTS, LOCK, PARTS, commit, content_digest, remove_leftovers
+from qabot.snapshot import LISTS, LOCK, commit, content_digest, remove_leftovers
 from qabot.vectors import ROW, VectorFile, head_of
 
 BATCH_ROWS = 4096
@@ -179,9 +179,7 @@ class _Build:
             self._gather(tables, self.listing.paths, changes, progress)
             self._refuse(self.unreadable, skip_unreadable)
             tables.finish()
-            parts = {
-                part: work / name for part, name in zip(PARTS, ("text.sqlite", "vectors.faiss", "lexical"), strict=True)
-            }
+            parts = {"text": work / "text.sqlite", "vectors": work / "vectors.faiss", "lexical": work / "lexical"}
             embedded = self._embed(tables, parts["vectors"], progress)
             self._write_words(tables, parts["lexical"], None, progress)
             counts = {"documents": tables.documents, "passages": tables.passages, "vectors": tables.vectors}

@@ -128,6 +128,12 @@ class Qdrant:
                 ]
                 self.call("upsert", name, points, wait=True)
                 advance(len(points))
+        found = self.call("count", name, exact=True).count
+        if found != len(vectors):
+            raise StoreError(
+                f"Qdrant at {self.where} has {found:,} of the {len(vectors):,} vectors that were uploaded to {name}. "
+                "Run `qabot index` again."
+            )
 
 
 class Collection:
