@@ -159,8 +159,9 @@ class _Build:
                 if self.stamps and self.stamps != seen:
                     write_seen(self.target, previous.id, self.stamps)
                 return self._report(previous, changes, embedded=0, committed=False)
-        deltas = previous and changes and not self.place
-        stays = staying(self.folder, self.listing.paths, previous, self.old, changes) if deltas else None
+        stays = None
+        if previous and changes and not self.place:
+            stays = staying(self.folder, self.listing.paths, previous, self.old, changes)
         if previous and changes and stays is not None:
             embedded = self._write_delta(work, previous, changes, stays, skip_unreadable, progress)
         else:
@@ -185,8 +186,7 @@ class _Build:
             counts = {"documents": tables.documents, "passages": tables.passages, "vectors": tables.vectors}
             vectors = VectorFile(parts["vectors"], counts["vectors"], dimension)
             if self.place:
-                # The file is only on its way.
-                del parts["vectors"]
+                del parts["vectors"]  # only on their way
                 text = content_digest(parts["text"])
                 with progress("uploading", len(vectors)) as advance:
                     search = upload(self.target, self.place, text, vectors, tables.documents_of, advance)

@@ -240,7 +240,6 @@ def test_a_real_question_never_loads_torch(own_index: Path) -> None:
         "sklearn",
         "discord",
         "matplotlib",
-        "pydantic_settings",
         "prompt_toolkit",
         "qdrant_client",
         "grpc",
