@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,10 @@ from qabot.index import Index
 from qabot.lexical import LEXICAL_VERSION, WIDE_FROM, LexicalEntry
 from qabot.lists import make_lists
 from qabot.passages import PASSAGES_VERSION
+from qabot.qdrant import Place, qdrant, upload
 from qabot.seen import SEEN_FROM, read_seen, stamps_of, write_seen
 from qabot.segments import write_lexical
-from qabot.snapshot import LISTS, LOCK, PARTS, commit, remove_leftovers
+from qabot.snapshot import LISTS, LOCK, commit, content_digest, remove_leftovers
 from qabot.vectors import ROW, VectorFile, head_of
 
 BATCH_ROWS = 4096
@@ -92,13 +94,14 @@ def build_index(
     skip_unreadable: bool = False,
     rebuild: bool = False,
     progress: Progress = no_progress,
+    place: Place | None = None,
 ) -> BuildReport:
     """Bring the index in `target` in step with the documents.
 
     skip_unreadable: go on without files that can't be read as text. rebuild: embed everything again and don't
-    trust what is in `target`.
+    trust what is in `target`. place: in Qdrant, where the vectors are kept; None keeps them in files.
     Raises `DocumentError` naming every file that can't be read, `IndexBusy` when another build runs,
-    `IndexMissing` when there can be no folder at `target`, and `IndexDamaged` when the previous index can't be read (then `rebuild` helps).
+    `IndexMissing` when there can be no folder at `target`, `StoreError` when Qdrant fails, and `IndexDamaged` when the previous index can't be read (then `rebuild` helps).
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -120,17 +123,19 @@ def build_index(
             # A rebuild trusts nothing here, but until it commits, what is here goes on serving.
             remove_leftovers(target, [name for name, _, _ in previous.manifest.files.values()] if previous else [])
         with tempfile.TemporaryDirectory(prefix="build-", dir=target) as work:
-            build = _Build(folder, target, previous, encoder, language)
+            build = _Build(folder, target, previous, encoder, language, place)
             return build.run(Path(work), skip_unreadable, progress)
 
 
 class _Build:
     """One build: what it was asked for, and what it works with."""
 
-    def __init__(self, folder: Folder, target: Path, previous: Index | None, encoder: Encoder, language: str) -> None:
-        self.folder, self.target, self.previous = folder, target, previous
+    def __init__(
+        self, folder: Folder, target: Path, previous: Index | None, encoder: Encoder, language: str, place: Place | None
+    ) -> None:
+        self.folder, self.target, self.previous, self.place = folder, target, previous, place
         self.encoder, self.language = encoder, language
-        self.recipe = recipe_of(encoder, language)
+        self.recipe = recipe_of(encoder, language) | ({"store": asdict(place)} if place else {})
         self.listing = folder.listing()
         self.old = previous.outline() if previous else {}
         # Taken before anything is read: a file that changes while it is read won't look like this any more.
@@ -154,7 +159,9 @@ class _Build:
                 if self.stamps and self.stamps != seen:
                     write_seen(self.target, previous.id, self.stamps)
                 return self._report(previous, changes, embedded=0, committed=False)
-        stays = staying(self.folder, self.listing.paths, previous, self.old, changes) if previous and changes else None
+        stays = None
+        if previous and changes and not self.place:
+            stays = staying(self.folder, self.listing.paths, previous, self.old, changes)
         if previous and changes and stays is not None:
             embedded = self._write_delta(work, previous, changes, stays, skip_unreadable, progress)
         else:
@@ -167,25 +174,32 @@ class _Build:
         return self._report(index, changes, embedded=embedded, committed=True)
 
     def _write_all(self, work: Path, changes: Changes | None, skip_unreadable: bool, progress: Progress) -> int:
+        dimension = self.encoder.facts.dimension
+        search: dict[str, Any] = {"type": "exact"}
         with closing(Gathering(work / "text.sqlite", self.encoder, self.language)) as tables:
             self._gather(tables, self.listing.paths, changes, progress)
             self._refuse(self.unreadable, skip_unreadable)
             tables.finish()
-            parts = {
-                part: work / name for part, name in zip(PARTS, ("text.sqlite", "vectors.faiss", "lexical"), strict=True)
-            }
+            parts = {"text": work / "text.sqlite", "vectors": work / "vectors.faiss", "lexical": work / "lexical"}
             embedded = self._embed(tables, parts["vectors"], progress)
             self._write_words(tables, parts["lexical"], None, progress)
             counts = {"documents": tables.documents, "passages": tables.passages, "vectors": tables.vectors}
-        dimension = self.encoder.facts.dimension
-        search: dict[str, Any] = {"type": "exact"}
-        if counts["vectors"] >= LISTS_FROM:
-            parts[LISTS] = work / "lists.faiss"
             vectors = VectorFile(parts["vectors"], counts["vectors"], dimension)
+            if self.place:
+                del parts["vectors"]  # only on their way
+                text = content_digest(parts["text"])
+                with progress("uploading", len(vectors)) as advance:
+                    search = upload(self.target, self.place, text, vectors, tables.documents_of, advance)
+        if not self.place and len(vectors) >= LISTS_FROM:
+            parts[LISTS] = work / "lists.faiss"
             with progress("sorting into lists", len(vectors)) as advance:
                 tuning = make_lists(vectors, parts[LISTS], advance)
             search = {"type": "lists", **asdict(tuning)}
         commit(self.target, parts, {"recipe": self.recipe, **counts, "dimension": dimension, "search": search})
+        if self.place:
+            # The one that was replaced stays until the next time: others may be in the middle of a question.
+            old = self.previous.manifest.search.get("collection") if self.previous else None
+            qdrant(self.target, self.place.url).remove(self.place.name, [search["collection"], old])
         return embedded
 
     def _write_delta(
@@ -332,11 +346,5 @@ def _previous(target: Path) -> Index | None:
 
 
 def _batched(items: Iterator[tuple[bytes, str]], size: int) -> Iterator[list[tuple[bytes, str]]]:
-    batch: list[tuple[bytes, str]] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    while batch := list(islice(items, size)):
         yield batch

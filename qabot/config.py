@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import (
@@ -30,8 +30,8 @@ NESTED = "__"
 """Parts a table's name from a key's in the environment: `QABOT_BOT__LANGUAGE`."""
 CONFIG_FILE = "config.toml"
 CONFIG_VARIABLE = "QABOT_CONFIG"
-SECRET_VARIABLES = ("QABOT_DISCORD_TOKEN", "QABOT_DISCORD_TOKEN_FILE")
-"""Read by the bot alone, straight from the environment: no setting holds a secret, so none can be printed."""
+SECRET_VARIABLES = ("QABOT_DISCORD_TOKEN", "QABOT_DISCORD_TOKEN_FILE", "QABOT_QDRANT_API_KEY")
+"""Read where they are needed alone, straight from the environment: no setting holds a secret, so none can be printed."""
 
 
 class Settings(BaseSettings):
@@ -51,6 +51,13 @@ class Settings(BaseSettings):
     language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="Language of the documents, ISO 639-1.")
     quotes: int = Field(3, ge=1, le=50, description="How many quotes an answer may have.")
     quote_words: int = Field(90, ge=10, le=1000, description="How many words a quote may have.")
+    index_store: Literal["faiss", "qdrant"] = Field("faiss", description="What keeps and searches the vectors.")
+    qdrant_url: str = Field(
+        "", pattern=r"^(https?://[^\s/@?#]+/?)?$", description="Qdrant's address, http://HOST:PORT; empty: no server."
+    )
+    qdrant_name: str = Field(
+        "qabot", pattern=r"^[A-Za-z0-9_-]{1,100}$", description="How the names of the index's collections begin."
+    )
     threads: int = Field(0, ge=0, le=256, description="Threads a model may use; 0: one a core.")
 
     bot: BotSettings = Field(default_factory=BotSettings, description="The Discord bot: the table [bot].")

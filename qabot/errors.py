@@ -34,6 +34,10 @@ class IndexMismatch(QabotError):
     """The index was built with another recipe than the configuration asks for."""
 
 
+class StoreError(QabotError):
+    """The vector store that an index is kept in can't be had, or fails."""
+
+
 class IndexBusy(QabotError):
     """Another process is building into the same index folder."""
 

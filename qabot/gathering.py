@@ -131,6 +131,17 @@ class Gathering:
                 markdown = is_markdown(path)
             yield key, model_text(text[start:end], markdown=markdown)
 
+    def documents_of(self, first: int, end: int) -> dict[int, list[int]]:
+        """Row -> the documents that have it, of the rows from `first` to before `end`."""
+        columns = ("sentence_row", "block_row")
+        sql = " UNION ".join(
+            f"SELECT {row}, document FROM passages WHERE {row} >= ?1 AND {row} < ?2" for row in columns
+        )
+        found: dict[int, list[int]] = {}
+        for row, document in self.connection.execute(f"{sql} ORDER BY 1, 2", (first, end)):
+            found.setdefault(row, []).append(document)
+        return found
+
     def entries(self) -> Iterator[LexicalEntry]:
         """What the lexical side indexes of the documents written here, block by block."""
         columns = "id, title, publisher, author, date, kind, url, text"

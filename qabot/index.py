@@ -10,7 +10,7 @@ moment leaves the old one serving. Rows are read on demand: opening costs the sa
 
     manifest.json               which files, their digests, the recipe, the counts
     text-<digest>.sqlite        documents (with their text), passages, and the key of each vector
-    vectors-<digest>.faiss      one unit vector a distinct text: an IndexFlatIP
+    vectors-<digest>.faiss      one unit vector a distinct text: an IndexFlatIP (not where they are in Qdrant: `qdrant`)
     lists-<digest>.faiss        the vectors once more, shared out among lists, where there are very many
     lexical-<digest>/           words, for BM25
     delta_text-<digest>.sqlite, delta_vectors-<digest>.faiss
@@ -37,6 +37,7 @@ from qabot.errors import IndexDamaged
 from qabot.lexical import Lexical
 from qabot.lists import Lists
 from qabot.passages import Passage
+from qabot.qdrant import Collection
 from qabot.snapshot import LISTS, Manifest, content_digest, parse_manifest, read_manifest, size_of
 from qabot.tables import DOCUMENT, PASSAGE, StoredDocument, StoredPassage, document_of, open_tables, passage_of
 from qabot.vectors import Rows, VectorFile, VectorFiles, Vectors, top
@@ -96,6 +97,7 @@ class Index:
             self._reading = threading.Lock()
             self._database = open_tables(files["text"], files.get("delta_text"))
             self._vectors, self._lists = _open_vectors(self.manifest, files)
+            self._collection = _open_collection(self.folder, self.manifest)
             self.lexical = Lexical(files["lexical"], self._removed if self.manifest.delta else None)
             base = self._query("SELECT coalesce(max(row), -1) + 1 FROM main.vectors")[0][0]
             stored = base
@@ -107,7 +109,11 @@ class Index:
             raise IndexDamaged(
                 f"The index in {self.folder} can't be read ({str(error).splitlines()[0]}). Run `qabot index --rebuild`."
             ) from error
-        counts = (len(self._vectors), len(self._vectors.files[0]), len(self._lists) if self._lists else base)
+        counts = (
+            (len(self._collection), base, base)
+            if self._collection is not None
+            else (len(self._vectors), len(self._vectors.files[0]), len(self._lists) if self._lists else base)
+        )
         if counts != (self.manifest.vectors, base, base) or stored != self.manifest.vectors:
             raise IndexDamaged(
                 f"The vectors in {self.folder}, their lists and their keys are {(*counts, stored)}; the manifest says "
@@ -223,7 +229,9 @@ class Index:
         documents: search only these. The scores are exact; whether all of the nearest are found, the manifest says
         (`search`). Some documents are always searched whole.
         """
-        if documents is not None:
+        if self._collection is not None:
+            rows, scores = self._collection.search(question, k, documents)
+        elif documents is not None:
             rows, scores = self._vectors.best(question, k, self._rows_of(documents))
         else:
             rows, scores = self._nearest(question, k)
@@ -251,7 +259,7 @@ class Index:
 
     def vectors(self, rows: Sequence[int]) -> NDArray[np.float32]:
         """(len(rows), dimension) unit vectors."""
-        return self._vectors.take(np.asarray(rows, np.int64))
+        return (self._vectors if self._collection is None else self._collection).take(np.asarray(rows, np.int64))
 
     def rows_of_keys(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Key -> row, for the keys that have a vector here."""
@@ -264,7 +272,7 @@ class Index:
             found = content_digest(self.folder / name)
             if found != expected:
                 wrong.append(f"{self.folder / name} has sha256 {found}; the manifest says {expected}")
-        return wrong
+        return [*wrong, *(self._collection.check() if self._collection is not None else ())]
 
     def _rows_of(self, documents: Sequence[int]) -> Rows:
         found = self._select("sentence_row, block_row", "passages", "document", documents)
@@ -286,7 +294,15 @@ class Index:
             return list(self._database.execute(sql, values))
 
 
+def _open_collection(folder: Path, manifest: Manifest) -> Collection | None:
+    if manifest.search["type"] != "qdrant":
+        return None
+    return Collection(folder, manifest.search, manifest.vectors, manifest.dimension)
+
+
 def _open_vectors(manifest: Manifest, files: dict[str, Path]) -> tuple[VectorFiles, Lists | None]:
+    if "vectors" not in files:
+        return VectorFiles([]), None
     count, dimension = manifest.vectors, manifest.dimension
     found = []
     if manifest.delta:

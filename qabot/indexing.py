@@ -6,6 +6,7 @@ from qabot.build import BuildReport, Progress, build_index, no_progress
 from qabot.config import Settings
 from qabot.documents import Folder, is_markdown
 from qabot.errors import DocumentError
+from qabot.library import place_of
 from qabot.models import LARGE_READER, Tell, encoder_for_name
 from qabot.sentences import segment
 
@@ -43,6 +44,7 @@ def reindex(
         skip_unreadable=skip_unreadable,
         rebuild=rebuild,
         progress=progress,
+        place=place_of(settings),
     )
 
 

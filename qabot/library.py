@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 from qabot.config import Settings
 from qabot.documents import Folder, file_digest
@@ -16,6 +17,7 @@ from qabot.errors import DocumentError, IndexMismatch, UnknownReference
 from qabot.index import Index, StoredDocument
 from qabot.lexical import LEXICAL_VERSION
 from qabot.passages import PASSAGES_VERSION
+from qabot.qdrant import Place
 from qabot.quoting import make_quote, widen
 from qabot.snapshot import Manifest, manifest_stamp
 from qabot.types import Quote, Span, State
@@ -150,6 +152,13 @@ class Library:
             raise IndexMismatch(
                 f"The index in {self.settings.index} was built by another version of qabot. Run `qabot index`."
             )
+        place, built = place_of(self.settings), index.manifest.recipe.get("store")
+        if built != (asdict(place) if place else None):
+            raise IndexMismatch(
+                f"The vectors of the index in {self.settings.index} are in {_store(built)}; the configuration says "
+                f"{_store(asdict(place) if place else None)}. Run `qabot index`, or set index_store, qdrant_url and "
+                "qdrant_name as they were."
+            )
         return index
 
     def _quote(self, index: Index, stored: StoredDocument, span: Span) -> Quote:
@@ -160,3 +169,12 @@ class Library:
                 f"Expected 0 <= start < end <= {length}."
             )
         return replace(make_quote(index, stored.id, span, (span,), 1.0), state=self.state(stored.path, stored.sha256))
+
+
+def place_of(settings: Settings) -> Place | None:
+    """Where in Qdrant the settings keep vectors; None for files."""
+    return Place(settings.qdrant_url, settings.qdrant_name) if settings.index_store == "qdrant" else None
+
+
+def _store(place: Mapping[str, str] | None) -> str:
+    return f"Qdrant at {place['url'] or 'no server'} under {place['name']}" if place else "files (faiss)"

@@ -37,7 +37,8 @@ class Manifest:
 
     recipe: what decides its content beside the documents (readable, compared key by key). files: part ->
     (name, sha256, bytes). documents, passages, vectors: counts; of vectors all that are stored. search: how vectors
-    are searched: `type`, "exact" or "lists", and for lists how many, the probes, and the recall that was measured.
+    are searched: `type`, "exact", "lists" or "qdrant"; for lists how many, the probes, and the recall that was measured; for
+    Qdrant, which then has them instead of a file, `url` ("" without a server), `collection`, and `sha256` of all rows.
     delta: `DELTA_COUNTS`, what the delta adds and which documents and passages
     of the snapshot it removes; None without one.
     """
@@ -184,6 +185,7 @@ def parse_manifest(folder: Path, raw: bytes) -> Manifest:
         counts = [manifest.documents, manifest.passages, manifest.vectors, manifest.dimension]
         expected = {*PARTS, *(DELTA_PARTS if manifest.delta else ())}
         expected |= {LISTS} if manifest.search["type"] == "lists" else set()
+        expected -= {"vectors"} if manifest.search["type"] == "qdrant" else set()
         if set(files) != expected or any(Path(name).name != name for name, _, _ in files.values()):
             raise ValueError(
                 f"files are {files}; expected one each of {', '.join(sorted(expected))}, in the same folder"

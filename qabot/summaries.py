@@ -107,9 +107,11 @@ def _search(manifest: Manifest) -> str:
     """How the nearest vectors are found, and how many of them."""
     found = manifest.search
     if found["type"] == "exact":
-        return "exact search"
+        return "exact search (faiss)"
+    if found["type"] == "qdrant":
+        return f"search by Qdrant ({found['url'] or 'without a server'}, collection {found['collection']})"
     measured = f"measured recall@10 {found['recall']:.3f}, {found['recall_between']:.3f} away from any text"
-    return f"search in {found['probes']:,} of {found['lists']:,} lists ({measured})"
+    return f"search in {found['probes']:,} of {found['lists']:,} lists (faiss; {measured})"
 
 
 def _listed(label: str, items: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,18 +72,12 @@ class VectorFile:
 
     def best(self, question: Vectors, k: int) -> tuple[Rows, Vectors]:
         """The `k` best rows and their scores, best first, equal ones by row."""
-        wanted = k + 1
-        while True:
-            # faiss pads what it finds with -1, and leaves it open which of equal ones it takes: it is asked for more
-            # until something less good comes.
-            found = min(wanted, len(self))
-            if not found or k < 1:
-                return np.empty(0, np.int64), np.empty(0, np.float32)
-            scores, rows = (part[0] for part in self._index.search(question[None, :], found))
-            if found == len(self) or scores[-1] < scores[k - 1]:
-                order = np.lexsort((rows, -scores))[:k]
-                return rows[order].astype(np.int64), scores[order]
-            wanted *= 2
+
+        def nearest(wanted: int) -> tuple[Rows, Vectors]:
+            scores, rows = self._index.search(question[None, :], wanted)
+            return rows[0], scores[0]
+
+        return settled(nearest, len(self), k)
 
     def blocks(self) -> Iterator[tuple[int, Vectors]]:
         """(first row, rows) of all, in order; what was read isn't kept in memory."""
@@ -124,6 +118,24 @@ def forget(mapped: NDArray[np.generic]) -> None:
     source = getattr(mapped, "_mmap", None)
     if source is not None and hasattr(mmap, "MADV_DONTNEED"):
         source.madvise(mmap.MADV_DONTNEED)
+
+
+def settled(nearest: Callable[[int], tuple[Rows, Vectors]], count: int, k: int) -> tuple[Rows, Vectors]:
+    """The `k` best rows and their scores, best first, equal ones by row, of a search that takes any of equal ones.
+
+    nearest: n -> the n best, best first, fewer when there are fewer; n is at most `count`.
+    """
+    if k < 1 or not count:
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    wanted = k + 1
+    while True:
+        # More and more, until something comes that is less good than the k-th.
+        asked = min(wanted, count)
+        rows, scores = nearest(asked)
+        if len(rows) < asked or asked == count or scores[-1] < scores[k - 1]:
+            order = np.lexsort((rows, -scores))[:k]
+            return rows[order].astype(np.int64), scores[order]
+        wanted *= 2
 
 
 def top(rows: Rows, scores: Vectors, k: int) -> tuple[Rows, Vectors]:

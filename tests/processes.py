@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from qabot import comparing
+from qabot import comparing, qdrant
 from qabot.index import Index
+from qabot.qdrant import Place
 from support import FakeEncoder, build
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -106,3 +107,22 @@ def build_delta_and_die(documents: Path, target: Path, step: int) -> None:
     """`build_and_die` where any index takes its changes in a delta."""
     comparing.DELTA_FROM, comparing.DELTA_SHARE = 1, 1e9
     build_and_die(documents, target, step, {})
+
+
+def upload_and_die(documents: Path, target: Path, place: Place, uploads: int) -> None:
+    """Build into Qdrant, and be killed just before the last of `uploads` requests that upload."""
+    left = uploads
+    put = qdrant.Qdrant.call
+
+    def counted(self: qdrant.Qdrant, method: str, *values: Any, **options: Any) -> Any:
+        nonlocal left
+        left -= method == "upsert"
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return put(self, method, *values, **options)
+
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(qdrant, "BATCH_POINTS", 2)
+    monkeypatch.setattr(qdrant.Qdrant, "call", counted)
+    build(documents, target, FakeEncoder(), place=place)
+    os._exit(0)

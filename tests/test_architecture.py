@@ -107,6 +107,7 @@ def test_the_documents_know_nothing_of_models_and_the_index() -> None:
         ("sentence_transformers", {"qabot.export", "qabot.reader"}),
         ("transformers", {"qabot.export"}),
         ("faiss", {"qabot.lists", "qabot.vectors"}),
+        ("qdrant_client", {"qabot.qdrant"}),
         ("tantivy", {"qabot.lexical", "qabot.segments"}),
         ("sentencex", {"qabot.sentences"}),
         ("sqlite3", {"qabot.index", "qabot.tables", "qabot.gathering"}),
@@ -234,7 +235,16 @@ def test_a_real_question_never_loads_torch(own_index: Path) -> None:
     assert process.returncode in (0, 1), process.stderr
     answer = json.loads(process.stdout)
     assert answer["quotes"]
-    assert not modules & (TORCH | {"scipy", "sklearn", "discord", "matplotlib", "prompt_toolkit"})
+    unused = {
+        "scipy",
+        "sklearn",
+        "discord",
+        "matplotlib",
+        "prompt_toolkit",
+        "qdrant_client",
+        "grpc",
+    }
+    assert not modules & (TORCH | unused)
     for quote in answer["quotes"]:
         text = (SEEDS / quote["path"]).read_bytes().decode("utf-8")
         assert quote["text"] == text[quote["start"] : quote["end"]]

@@ -91,7 +91,10 @@ def test_the_bot_needs_a_token_and_the_doctor_says_so(folder: Path) -> None:
     result = run("doctor")
     assert result.exit_code == 1
     assert "!   There is no bot token." in result.stdout
-    assert "ok  The index in index answers with fake: 2 documents, 6 passages." in result.stdout
+    assert (
+        "ok  The index in index answers with the model fake and the reader none: 2 documents, 6 passages."
+        in result.stdout
+    )
     result = run("doctor", "--index", "nowhere")
     assert result.exit_code == 1
     assert "There is no index in nowhere" in result.stdout

@@ -128,6 +128,7 @@ def test_a_list_in_the_environment_is_json(tmp_path: Path, monkeypatch: pytest.M
 def test_secrets_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QABOT_DISCORD_TOKEN", "hunter2")
     monkeypatch.setenv("QABOT_DISCORD_TOKEN_FILE", "hunter2")
+    monkeypatch.setenv("QABOT_QDRANT_API_KEY", "hunter2")
     assert "hunter2" not in repr(load_settings())
     assert "hunter2" not in load_settings().model_dump_json()
 
