@@ -1,6 +1,7 @@
 """Fits a calibration that comes with qabot, on question sets over several folders.
 
-    python benchmarks/calibrate.py DATA --reader qabot-reader --out qabot/data/calibrations/qabot-reader.json
+    python benchmarks/calibrate.py DATA --reader qabot-reader --signals reader_sum --out qabot/data/calibrations/qabot-reader.json
+    python benchmarks/calibrate.py DATA --reader none --out qabot/data/calibrations/none.json
 
 DATA holds `asked_dev` and `pairs_dev`, each with folders of `corpus/` and `questions.jsonl`: sets that no model was
 trained on. `qabot calibrate` does the same for one folder.
@@ -31,7 +32,9 @@ def main() -> None:
     parser.add_argument("--extra", type=Path, nargs=2, action="append", default=[], metavar=("DOCUMENTS", "QUESTIONS"))
     parser.add_argument("--method", default="gated")
     parser.add_argument("--signals", default="", help="names with commas between; all by default")
-    parser.add_argument("--share", type=float, default=0.85, help="of the answerable questions, to be answered")
+    parser.add_argument(
+        "--share", type=float, help="of the answerable questions, to be answered; default: the best balance"
+    )
     args = parser.parse_args()
     folders = [(args.data / name / "corpus", args.data / name / "questions.jsonl") for name in SETS]
     runs = []

@@ -128,13 +128,21 @@ def windows(data: Path, packer: Packer, count: int) -> list[Packed]:
     return rows
 
 
-def write(folder: Path, difference: Difference, base: dict[str, str], rank: int, share: float) -> None:
-    """The two files that `qabot.large` reads. base: file of the public model -> sha256."""
+def write(
+    folder: Path,
+    difference: Difference,
+    base: dict[str, str],
+    rank: int,
+    share: float,
+    weighing: tuple[float, ...] = (),
+) -> None:
+    """The two files that `qabot.large` reads. base: file of the public model -> sha256. weighing: see `qabot.reader`."""
     folder.mkdir(parents=True, exist_ok=True)
     # safetensors writes the memory as it lies, whatever its order.
     save_file({name: np.ascontiguousarray(value) for name, value in difference.items()}, folder / DIFFERENCE_FILE)
     digest = hashlib.sha256((folder / DIFFERENCE_FILE).read_bytes()).hexdigest()
     facts = {"name": LARGE_READER, "sha256": digest, "base": base, "rank": rank, "share": round(share, 4)}
+    facts["weighing"] = list(weighing)
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
@@ -153,6 +161,7 @@ def main() -> None:
     parser.add_argument("--difference", type=Path, help="folder of the difference, to join")
     parser.add_argument("--rank", type=int, default=48)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--weighing", type=float, nargs=3, default=(5.0, 0.8, 3.0), help="see qabot.reader.Weighing")
     args = parser.parse_args()
     torch.set_num_threads(1)
     public = Reader(str(args.backbone)).state_dict()
@@ -166,7 +175,7 @@ def main() -> None:
     largest = largest_inputs(model, windows(args.data, Packer(str(args.backbone)), _WINDOWS))
     difference |= {f"apart.{name}": channels for name, channels in outliers(largest).items()}
     base = {name: hashlib.sha256((args.backbone / name).read_bytes()).hexdigest() for name in BASE_FILES}
-    write(args.out, difference, base, args.rank, share)
+    write(args.out, difference, base, args.rank, share, tuple(args.weighing))
     size = (args.out / DIFFERENCE_FILE).stat().st_size
     print(json.dumps({"rank": args.rank, "share of the change kept": round(share, 4), "bytes": size}))
 
