@@ -79,7 +79,32 @@ class Encoder(Protocol):
         ...
 
 
-class OnnxEncoder:
+class Tokenized:
+    """The half of an `Encoder` that needs its tokenizer alone, whatever runs the model."""
+
+    _facts: EncoderFacts
+    _tokenizer: Any
+
+    @property
+    def facts(self) -> EncoderFacts:
+        """What is known of the model."""
+        return self._facts
+
+    @property
+    def limit(self) -> int:
+        """How many tokens of a document fit, special tokens and the document prompt taken off."""
+        return self._facts.window - len(self._tokenizer.encode(self._facts.document_prompt).ids)
+
+    def token_ends(self, text: str) -> list[int]:
+        """Where each token of `text` ends, as offsets in code points, ascending."""
+        return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
+    def knows(self, word: str) -> bool:
+        """Whether the model has a token for the whole word."""
+        return len(self._tokenizer.encode(word, add_special_tokens=False).ids) == 1
+
+
+class OnnxEncoder(Tokenized):
     """An exported model in `folder`.
 
     threads: of one run; 0 leaves it to onnxruntime (one a physical core).
@@ -97,24 +122,6 @@ class OnnxEncoder:
             raise ModelError(
                 f"{folder} holds no usable export of a model ({str(error).splitlines()[0]}). Delete that folder; `qabot index` makes it again."
             ) from error
-
-    @property
-    def facts(self) -> EncoderFacts:
-        """What the export says of itself."""
-        return self._facts
-
-    @property
-    def limit(self) -> int:
-        """How many tokens of a document fit, special tokens and the document prompt taken off."""
-        return self._facts.window - len(self._tokenizer.encode(self._facts.document_prompt).ids)
-
-    def token_ends(self, text: str) -> list[int]:
-        """Where each token of `text` ends, as offsets in code points, ascending."""
-        return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
-
-    def knows(self, word: str) -> bool:
-        """Whether the model has a token for the whole word."""
-        return len(self._tokenizer.encode(word, add_special_tokens=False).ids) == 1
 
     def embed(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
         """Document texts -> (len(texts), dimension) unit vectors; `advance(n)` is told of each n done.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qabot.embedding import ENCODER_FILE, MODEL_FILE, TOKENIZER_FILE, EncoderFacts, OnnxEncoder, Vectors
+from qabot.embedding import ENCODER_FILE, MODEL_FILE, TOKENIZER_FILE, EncoderFacts, OnnxEncoder, Tokenized, Vectors
 from qabot.errors import ModelError
 from qabot.sessions import optimise, tokenizer_of
 from qabot.snapshot import content_digest
@@ -127,7 +127,7 @@ def _export_checked(model: SentenceTransformer, facts: EncoderFacts, work: Path,
     return reason
 
 
-class TorchEncoder:
+class TorchEncoder(Tokenized):
     """A model that can't be exported, run by sentence-transformers; an `Encoder`. `name` is found as `model_folder` says.
 
     Raises `ModelError` when the model can't be had or has no fast tokenizer.
@@ -141,24 +141,6 @@ class TorchEncoder:
         self._model = load_sentence_transformer(name)
         self._facts = _facts(name, self._model)
         self._tokenizer = tokenizer_of(_tokenizer(name, self._model))
-
-    @property
-    def facts(self) -> EncoderFacts:
-        """What an export would say of itself."""
-        return self._facts
-
-    @property
-    def limit(self) -> int:
-        """How many tokens of a document fit, special tokens and the document prompt taken off."""
-        return self._facts.window - len(self._tokenizer.encode(self._facts.document_prompt).ids)
-
-    def token_ends(self, text: str) -> list[int]:
-        """Where each token of `text` ends, as offsets in code points, ascending."""
-        return [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
-
-    def knows(self, word: str) -> bool:
-        """Whether the model has a token for the whole word."""
-        return len(self._tokenizer.encode(word, add_special_tokens=False).ids) == 1
 
     def embed(self, texts: Sequence[str], advance: Callable[[int], None] | None = None) -> Vectors:
         """Document texts -> (len(texts), dimension) unit vectors; `advance(n)` is told of each n done.

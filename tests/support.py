@@ -114,6 +114,21 @@ def write_files(root: Path, files: Mapping[str, str | bytes]) -> Path:
     return root
 
 
+def edit(documents: Path, kind: str, name: str, more: Sequence[str]) -> None:
+    """One edit of a folder. more: the paragraphs to write, or the name to rename or copy to."""
+    path = documents / name
+    if kind == "write":
+        write_files(documents, {name: "\n\n".join(more)})
+    elif kind == "touch" and path.exists():
+        path.touch()
+    elif kind == "remove":
+        path.unlink(missing_ok=True)
+    elif kind in ("rename", "copy") and path.exists() and more[0] != name:
+        write_files(documents, {more[0]: path.read_bytes()})
+        if kind == "rename":
+            path.unlink()
+
+
 def build(documents: Path, target: Path, encoder: FakeEncoder | None = None, **options: Any) -> BuildReport:
     return build_index(Folder(documents), target, encoder or FakeEncoder(), **options)
 

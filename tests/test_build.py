@@ -16,7 +16,7 @@ from qabot.errors import DocumentError, IndexDamaged
 from qabot.index import Index
 from qabot.passages import model_text
 from qabot.snapshot import LOCK, MANIFEST
-from support import HOSTILE, FakeEncoder, build, build_files, write_files
+from support import HOSTILE, FakeEncoder, build, build_files, edit, write_files
 
 SENTENCES = [
     "The treaty was signed in 2021.",
@@ -94,17 +94,7 @@ def test_incremental_is_fresh_byte_for_byte(
     before = {"a.txt": (documents / "a.txt").read_bytes()}
     for batch in edits:
         for kind, name, more in batch:
-            path = documents / name
-            if kind == "write":
-                write_files(documents, {name: "\n\n".join(more)})
-            elif kind == "touch" and path.exists():
-                path.touch()
-            elif kind == "remove":
-                path.unlink(missing_ok=True)
-            elif kind in ("rename", "copy") and path.exists() and more[0] != name:
-                write_files(documents, {more[0]: path.read_bytes()})
-                if kind == "rename":
-                    path.unlink()
+            edit(documents, kind, name, more)
         after = {p.relative_to(documents).as_posix(): p.read_bytes() for p in documents.rglob("*") if p.is_file()}
         known = texts_of(root / "index")
         encoder.embedded.clear()

@@ -23,7 +23,7 @@ from qabot.library import Library
 from qabot.lists import Lists, _trained, lists_for, make_lists
 from qabot.summaries import status_lines
 from qabot.vectors import VectorFile, VectorFiles, head_of, top
-from support import SEEDS, FakeEncoder, build, names, settings_for, write_files
+from support import SEEDS, FakeEncoder, build, edit, names, settings_for, write_files
 from test_build import EDIT, contents, expected_report, report_of
 from test_crash import documents_of, manifest, whole
 
@@ -196,17 +196,7 @@ def test_a_delta_holds_what_a_fresh_build_holds(
     before = {p.relative_to(documents).as_posix(): p.read_bytes() for p in documents.rglob("*") if p.is_file()}
     for number, batch in enumerate(edits):
         for kind, name, more in batch:
-            path = documents / name
-            if kind == "write":
-                write_files(documents, {name: "\n\n".join([*more, NAMED[number % 2]])})
-            elif kind == "touch" and path.exists():
-                path.touch()
-            elif kind == "remove":
-                path.unlink(missing_ok=True)
-            elif kind in ("rename", "copy") and path.exists() and more[0] != name:
-                write_files(documents, {more[0]: path.read_bytes()})
-                if kind == "rename":
-                    path.unlink()
+            edit(documents, kind, name, [*more, NAMED[number % 2]] if kind == "write" else more)
         after = {p.relative_to(documents).as_posix(): p.read_bytes() for p in documents.rglob("*") if p.is_file()}
         report = build(documents, root / "index", encoder)
         with pytest.MonkeyPatch.context() as patch:
