@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import heading, machine, spread, timed, versions, write
 from qabot.documents import Folder
+from qabot.embedding import INT8
 from qabot.models import OWN_MODEL, encoder_for_name
 from qabot.passages import cut_passages, model_text
 from qabot.sentences import segment
@@ -34,6 +35,7 @@ BASE_MODEL = "all-MiniLM-L6-v2"
 METHODS = {
     "SentenceTransformer.encode": "torch",
     "qabot, same weights": BASE_MODEL,
+    "qabot, same weights in int8": BASE_MODEL + INT8,
     "qabot, its own int8 model": OWN_MODEL,
 }
 DEPTH = 10

@@ -22,6 +22,8 @@ from qabot.sessions import open_session, shared_tokenizer
 
 Vectors = NDArray[np.float32]
 MODEL_FILE, TOKENIZER_FILE, ENCODER_FILE = "model.onnx", "tokenizer.json", "encoder.json"
+INT8 = ":int8"
+"""Ends the name of a model that is to be exported in int8: smaller, twice as fast, and not quite the same."""
 BATCH_TOKENS = 1024
 """Tokens a batch may hold, padding included. Larger batches leave the CPU's caches and are slower."""
 

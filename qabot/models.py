@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from qabot.embedding import ENCODER_FILE, MODEL_FILE, Encoder, OnnxEncoder
+from qabot.embedding import ENCODER_FILE, INT8, MODEL_FILE, Encoder, OnnxEncoder
 from qabot.errors import ModelError
 from qabot.sessions import model_cache
 
@@ -37,7 +37,7 @@ def own_encoder(threads: int = 0) -> OnnxEncoder:
 def encoder_for_name(
     name: str, *, threads: int = 0, tell: Tell = silent, samples: Callable[[], Sequence[str]] = tuple
 ) -> Encoder:
-    """The encoder of a configured model; any but qabot's own is exported on first use.
+    """The encoder of a configured model; any but qabot's own is exported on first use, `NAME:int8` in int8.
 
     samples: texts of the documents, to compare an export with its model on. A model that can't be exported is run by
     sentence-transformers; `tell` hears why.
@@ -47,7 +47,7 @@ def encoder_for_name(
         return own_encoder(threads)
     from qabot.export import UNEXPORTABLE_FILE, export_encoder, model_folder
 
-    folder = model_folder(name)
+    folder = model_folder(name.removesuffix(INT8))
     cache = model_cache()
     alias = cache / f"name-{hashlib.sha256(f'{name} {_identity(Path(folder))}'.encode()).hexdigest()[:24]}.json"
     if alias.is_file():

@@ -281,6 +281,68 @@ def test_a_model_that_can_not_be_exported_is_run_by_sentence_transformers(tmp_pa
     assert found["knows"] == [True, False]
 
 
+INT8_EXPORT = """
+import json, shutil, sys
+from pathlib import Path
+import numpy
+from qabot import export
+from qabot.errors import ModelError
+from qabot.models import encoder_for_index, encoder_for_name
+from qabot.sessions import model_cache
+
+NAME, root = "all-MiniLM-L6-v2:int8", Path(sys.argv[1])
+texts = json.loads((root / "texts.json").read_text())
+real = export._export
+
+def keep(model, path):
+    real(model, path)
+    shutil.copy(path, root / "exact.onnx")
+
+export._export = keep
+encoder = encoder_for_name(NAME, samples=lambda: texts)
+found, alone = encoder.embed(texts), numpy.vstack([encoder.embed([text]) for text in texts])
+model = export.load_sentence_transformer("all-MiniLM-L6-v2")
+expected = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+kept = encoder_for_index({"model": NAME, "encoder": encoder.facts.fingerprint})
+# A model that loses more than it may is refused, and nothing of it stays.
+export._export = lambda model, path: shutil.copy(root / "exact.onnx", path)
+export.INT8_PARITY = 0.0
+try:
+    export.export_encoder(NAME, root / "other")
+    refused = ""
+except ModelError as error:
+    refused = str(error)
+print(json.dumps({
+    "cosine": float(numpy.einsum("ij,ij->i", found, expected).min()), "difference": float(numpy.abs(found - alone).max()),
+    "first": [int(n) for n in (found @ expected.T).argmax(1)], "kept": kept.facts == encoder.facts,
+    "exact": export._facts("all-MiniLM-L6-v2", model).fingerprint, "int8": encoder.facts.fingerprint,
+    "bytes": sum(file.stat().st_size for file in model_cache().glob(f"{encoder.facts.fingerprint}/model.onnx*")),
+    "refused": refused, "left": [path.name for path in (root / "other").iterdir()],
+}))
+"""
+
+
+@pytest.mark.slow
+def test_a_model_in_int8_is_a_quarter_as_large_and_nearly_the_same(tmp_path: Path) -> None:
+    texts = list(dict.fromkeys(seed_sentences()))[::4]
+    (tmp_path / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+    process = run(INT8_EXPORT, str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert process.returncode == 0, process.stderr
+    assert "quantization" not in process.stderr
+    found = json.loads(process.stdout.splitlines()[-1])
+    assert len(texts) > 40
+    assert found["cosine"] > 0.97
+    assert found["first"] == list(range(len(texts)))
+    # Company changes nothing: each text is run by itself.
+    assert found["difference"] < 1e-6
+    assert found["kept"]
+    assert found["exact"] != found["int8"]
+    assert 20_000_000 < found["bytes"] < 26_000_000
+    assert f"The model {NAME} can't be used in int8" in found["refused"]
+    assert f'Set model = "{NAME}", without :int8' in found["refused"]
+    assert found["left"] == []
+
+
 def test_a_kept_export_that_can_not_be_opened_is_made_again(model_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = model_cache / encoder_for_name(NAME).facts.fingerprint
     tried: list[str] = []
