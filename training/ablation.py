@@ -1,11 +1,12 @@
 """What each part of the training is worth: small readers trained alike but for one thing, measured on every development set.
 
     python ablation.py --data DATA --written data --backbone ENCODER --mined mined.pickle --work FOLDER \\
-        --seeds FOLDER SEEDS.jsonl --out ablation.json
+        --seeds FOLDER SEEDS.jsonl --out ablation.json [--shards FOLDER]
 
 Each variant is `train_reader.py` with the same number of steps from the same encoder, labels only. Kinds of data are
 taken out one at a time, their place in a step given to the others, so that all variants see about as many windows. The
-learning curve trains on a share of the questions. Prints a table; a variant that has been measured is not trained again.
+learning curve trains on a share of the questions. With --shards, one more is `distil.py train` for as many steps: the
+teacher's scores beside the labels. Prints a table; a variant that has been measured is not trained again.
 
 Owns: which variants there are. Refuses to know: how a reader is trained (`train_reader`) and measured (`reading`).
 """
@@ -34,9 +35,23 @@ VARIANTS = {
     "without rewritten questions": [*_ALL, "--rewrites", "0"],
     "one negative instead of two": [*_ALL, "--negatives", "1"],
     "an eighth of the questions": [*_ALL, "--share", "0.125"],
-    "a quarter of the questions": [*_ALL, "--share", "0.25"],
-    "half of the questions": [*_ALL, "--share", "0.5"],
+    "a fortieth of the questions": [*_ALL, "--share", "0.025"],
 }
+DISTILLED = "with the teacher's scores"
+
+
+def command(name: str, args: argparse.Namespace, work: Path) -> list[object]:
+    """What trains a variant into the folder `work`."""
+    shared = ["--backbone", args.backbone, "--dev-mined", args.mined, "--seeds", *args.seeds, "--work", work]
+    shared += ["--steps", args.steps, "--evaluate-every", args.steps + 1, "--windows"]
+    here = Path(__file__).parent
+    if name == DISTILLED:
+        threads = ["--threads", args.threads]
+        return [sys.executable, here / "distil.py", *threads, "train", *shared, 4, "--shards", args.shards]
+    shared += [2, "--data", args.data, "--mined", args.mined, "--threads", args.threads]
+    shared += ["--written", args.written] if args.written else []
+    shared += ["--freeze", 0, "--rate", 1e-4, "--decay", args.steps // 2]
+    return [sys.executable, here / "train_reader.py", *shared, *VARIANTS[name]]
 
 
 def main() -> None:
@@ -51,7 +66,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--windows", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", nargs="*", default=list(VARIANTS))
+    parser.add_argument("--only", nargs="*", default=[*VARIANTS, DISTILLED])
+    parser.add_argument("--shards", type=Path, help="what the teacher says, as `distil.py score` wrote it")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -59,24 +75,10 @@ def main() -> None:
     sets = [read_collection(args.seeds[0], "asked", args.seeds[1]), *development(args.data)]
     found = json.loads(args.out.read_text()) if args.out.exists() else {}
     for name in args.only:
-        if name in found:
+        if name in found or (name == DISTILLED and not args.shards):
             continue
-        work = args.work / name.replace(" ", "-")
-        shared = ["--data", args.data, "--backbone", args.backbone, "--mined", args.mined, "--dev-mined", args.mined]
-        shared += ["--written", args.written] if args.written else []
-        shared += ["--seeds", *args.seeds, "--work", work, "--freeze", 0, "--rate", 1e-4, "--threads", args.threads]
-        shared += [
-            "--steps",
-            args.steps,
-            "--decay",
-            args.steps // 2,
-            "--evaluate-every",
-            args.steps + 1,
-            "--windows",
-            2,
-        ]
-        command = [sys.executable, Path(__file__).with_name("train_reader.py"), *shared, *VARIANTS[name]]
-        subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+        work = args.work / name.replace(" ", "-").replace("'", "")
+        subprocess.run(list(map(str, command(name, args, work))), check=True, stdout=subprocess.DEVNULL)
         reads = TorchReads(load_reader(args.backbone, work / "reader.pt"), Packer(args.backbone))
         rows = {}
         for c in sets:
