@@ -19,7 +19,7 @@ from qabot.index import Index, StoredDocument
 from qabot.lexical import words
 from qabot.library import Library
 from qabot.loading import Loading
-from qabot.models import Tell, encoder_for_index
+from qabot.models import OWN_MODEL, Tell, encoder_for_index
 from qabot.phrases import QUESTION_LIMIT
 from qabot.quoting import Ranked, build_quotes
 from qabot.refusal import calibration_recipe, choose_calibration, judge
@@ -86,6 +86,10 @@ class Answerer(Library):
                 candidates = rerank(index, reader, asked, candidates)
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
+        peculiar = _peculiar(question, index, encoder, candidates)
+        if peculiar == "gibberish" or (peculiar == "foreign" and recipe["model"] == OWN_MODEL):
+            # Read by models that know English alone, and like nothing that a calibration was fitted on.
+            outcome = "nothing"
         with _timed(timings, "quote"):
             ranking = [
                 Ranked(candidate.stored, shown_score(candidate)) for candidate in spread(candidates[:CANDIDATES])
@@ -98,7 +102,7 @@ class Answerer(Library):
         return replace(
             answer,
             outcome=outcome,
-            note=_why_nothing(question, index, encoder) if outcome == "nothing" else None,
+            note=peculiar if outcome == "nothing" else None,
             confidence=confidence,
             quotes=shown,
             gone=gone,
@@ -157,12 +161,12 @@ def _note(question: str, index: Index) -> str | None:
     return kind_of(question) or (None if index.manifest.passages else "no_documents")
 
 
-def _why_nothing(question: str, index: Index, encoder: Encoder) -> str | None:
-    """What is peculiar about a question that nothing was found for, if anything is."""
+def _peculiar(question: str, index: Index, encoder: Encoder, candidates: Sequence[Candidate]) -> str | None:
+    """What is peculiar about a question: its language, or that none of its words is known, misspelt or not."""
     if is_foreign(question, str(index.manifest.recipe["language"])):
         return "foreign"
     known = any(index.lexical.knows(word) or encoder.knows(word) for word in words(question))
-    return None if known else "gibberish"
+    return None if known or any(candidate.lexical for candidate in candidates) else "gibberish"
 
 
 def _in_scope(documents: Sequence[StoredDocument], scope: Sequence[str]) -> list[int]:

@@ -38,6 +38,7 @@ COMMON_WORDS = {
     "pt": "o a os as e é como onde quem quando por que qual um uma não com de para em são foi",
 }
 """The commonest words of languages in Latin script, by ISO 639-1 code."""
+LEAD = 2
 EDGES = " \t\r\n.,;:!?¡¿…)(~*_\"'👋🙏😀🙂👍"
 
 
@@ -53,7 +54,8 @@ def kind_of(question: str) -> str | None:
 def is_foreign(question: str, language: str) -> bool:
     """Whether a question seems to be in another language than `language` (ISO 639-1).
 
-    In Latin script by its commonest words; any other script is foreign to a language that is written in Latin.
+    In Latin script by its commonest words, of which it has to have two more than of `language`: names have one ("de
+    Gaulle"). Any other script is foreign to a language that is written in Latin.
     """
     letters = [character for character in question if character.isalpha()]
     latin = sum(unicodedata.name(character, "").startswith("LATIN") for character in letters)
@@ -63,4 +65,4 @@ def is_foreign(question: str, language: str) -> bool:
         return True
     found = re.findall(r"\w+", question.lower())
     counts = {code: sum(word in common.split() for word in found) for code, common in COMMON_WORDS.items()}
-    return max(counts.values()) > counts[language]
+    return max(counts.values()) >= counts[language] + LEAD

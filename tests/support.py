@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from qabot.build import BuildReport, build_index
 from qabot.config import Settings, load_settings
 from qabot.documents import Folder
-from qabot.embedding import EncoderFacts, Vectors
+from qabot.embedding import Encoder, EncoderFacts, Vectors
 from qabot.index import Index
 from qabot.models import silent
 from qabot.refusal import choose_calibration as chosen
@@ -129,7 +129,7 @@ def edit(documents: Path, kind: str, name: str, more: Sequence[str]) -> None:
             path.unlink()
 
 
-def build(documents: Path, target: Path, encoder: FakeEncoder | None = None, **options: Any) -> BuildReport:
+def build(documents: Path, target: Path, encoder: Encoder | None = None, **options: Any) -> BuildReport:
     return build_index(Folder(documents), target, encoder or FakeEncoder(), **options)
 
 

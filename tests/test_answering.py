@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from qabot import answering
 from qabot.answering import Answerer
 from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing, UnknownReference
 from qabot.library import Library
+from qabot.models import OWN_MODEL, own_encoder
 from qabot.phrases import QUESTION_LIMIT
-from qabot.smalltalk import kind_of
+from qabot.smalltalk import is_foreign, kind_of
 from qabot.snapshot import MANIFEST
 from support import FakeEncoder, build, settings_for, write_files
 
@@ -112,6 +114,59 @@ def test_the_longest_question_is_searched_for(answerer: Answerer) -> None:
 )
 def test_small_talk(message: str, kind: str | None) -> None:
     assert kind_of(message) == kind
+
+
+@pytest.mark.parametrize(
+    ("question", "foreign"),
+    [
+        ("Wie alt ist Putin?", True),
+        ("Кто такой Навальный?", True),
+        ("En quelle année le Groupe a-t-il été créé ?", True),
+        ("¿Qué deberían hacer los diplomáticos por los presos?", True),
+        ("Charles de Gaulle speech", False),
+        ("cinema La Strada", False),
+        ("Did la Repubblica and le Monde report it?", False),
+        ("", False),
+    ],
+)
+def test_other_languages(question: str, foreign: bool) -> None:
+    assert is_foreign(question, "en") == foreign
+
+
+OFFICE = {
+    "office.txt": "The office opens at nine.\n\nKey points\n\nThe treaty was signed in Vienna by all seven states.\n"
+}
+
+
+@pytest.mark.parametrize(
+    ("question", "note"),
+    [
+        ("asdfgh qwerty", "gibberish"),
+        ("Когда открывается офис?", "foreign"),
+        ("Wann ist die office geöffnet?", "foreign"),
+        ("When does the office open?", None),
+        ("treatty", None),
+    ],
+)
+@pytest.mark.parametrize("sure", [True, False])
+def test_what_the_models_can_not_read_is_never_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str, note: str | None, sure: bool
+) -> None:
+    build(write_files(tmp_path / "documents", OFFICE), tmp_path / "index", own_encoder(1))
+    settings = settings_for(tmp_path, model=OWN_MODEL)
+    # Whatever the probability says: no calibration has seen such questions.
+    outcome = "answered" if sure else "nothing"
+    monkeypatch.setattr(answering, "judge", lambda *_: (0.9 if sure else 0.1, outcome))
+    answer = Answerer(settings).ask(question)
+    assert answer.outcome == ("nothing" if note else outcome)
+    assert answer.note == note
+
+
+def test_a_model_of_many_languages_may_answer_in_each(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answering, "judge", lambda *_: (0.9, "answered"))
+    assert answerer.ask("Когда открывается офис?").answered
+    monkeypatch.setattr(answering, "judge", lambda *_: (0.1, "nothing"))
+    assert answerer.ask("Когда открывается офис?").note == "foreign"
 
 
 def test_an_empty_index_says_so(tmp_path: Path, fake: FakeEncoder) -> None:
