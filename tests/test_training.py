@@ -16,6 +16,7 @@ import sets
 from groups import Groups, Mix
 from measures import auroc, ndcg10, wilson
 from questions import Collection, Question, locate
+from reading import Reading, measure
 from texts import Text, collapse, split_sentences, window
 
 PROSE = st.text(alphabet="aB. !?\n\t”9é•", max_size=300)
@@ -136,6 +137,32 @@ def test_measures_against_values_worked_out_by_hand() -> None:
     assert ndcg10(["x", "a"], {"a"}) == pytest.approx(1 / 1.584962500721156)
     low, high = wilson(8, 10)
     assert (round(low, 3), round(high, 3)) == (0.490, 0.943)
+
+
+def test_a_question_without_candidates_is_a_miss_and_never_an_error() -> None:
+    text = text_of("It opens at nine. It closes at noon.")
+    none: frozenset[tuple[str, int]] = frozenset()
+    kinds = {
+        "1": (True, "factoid"),
+        "2": (True, "foreign"),
+        "3": (False, "offtopic"),
+        "4": (False, "hardneg"),
+        "5": (True, "factoid"),
+    }
+    asked = [
+        Question(name, "when?", yes, kind, frozenset({("a.txt", 0)}) if yes else none, none)
+        for name, (yes, kind) in kinds.items()
+    ]
+    c = Collection("set", "asked", {"a.txt": text}, tuple(asked))
+    read = Reading(("a.txt", 0, 1), (2.0, -2.0), 1.0)
+    figures = measure(c, asked, {q.id: [read] if q.id == "5" else [] for q in asked}, {q.id: [] for q in asked})
+    assert [str(figures[name])[:4] for name in ("hit@1", "hit@3", "sentence@1", "gold among candidates")] == [
+        "0.50"
+    ] * 4
+    assert figures["foreign hit@1 (n=1)"] == "0.00"
+    # Of the pairs of an answerable and an off-topic question, one is won and one undecided.
+    assert str(figures["AUROC offtopic by sentence (n=1)"])[:5] == "0.750"
+    assert str(figures["AUROC offtopic by passage (n=1)"])[:5] == "0.750"
 
 
 def test_unlabelled_questions_join_the_set_of_their_document(tmp_path: Path) -> None:

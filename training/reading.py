@@ -16,6 +16,7 @@ from texts import window
 
 READ_WORDS = 80
 SHOWN_WORDS = 60
+_UNREAD = -1e9
 Candidate = tuple[str, int, float]
 Candidates = dict[str, list[Candidate]]
 Span = tuple[str, int, int]
@@ -137,15 +138,15 @@ def measure(
         spans = shown(c, ranked, 3)
         hits = [any(n == m and a <= i <= b for m, i in q.gold) for n, a, b in spans]
         if q.kind == "foreign":
-            foreign.append(hits[0])
+            foreign.append(any(hits[:1]))
             continue
         kind = "answerable" if q.answerable else q.kind if q.kind in by_passage else "hardneg"
-        by_sentence[kind].append(ranked[0][2])
-        by_passage[kind].append(max(r.passage for r in readings[q.id]))
+        by_sentence[kind].append(ranked[0][2] if ranked else _UNREAD)
+        by_passage[kind].append(max((r.passage for r in readings[q.id]), default=_UNREAD))
         if q.answerable:
-            one.append(hits[0])
+            one.append(any(hits[:1]))
             three.append(any(hits))
-            sentence.append(ranked[0][:2] in q.gold)
+            sentence.append(any(x[:2] in q.gold for x in ranked[:1]))
             listed.append(any(x[:2] in q.gold for x in ranked))
     result: dict[str, object] = {
         "n": len(one),
