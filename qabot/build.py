@@ -22,7 +22,7 @@ import numpy as np
 from qabot.comparing import Changes, compare, facts_of, staying
 from qabot.documents import Folder, LeftOut
 from qabot.embedding import Encoder
-from qabot.errors import DocumentError, IndexBusy, IndexDamaged, IndexMismatch, IndexMissing
+from qabot.errors import ConfigError, DocumentError, IndexBusy, IndexDamaged, IndexMismatch, IndexMissing
 from qabot.gathering import Gathering
 from qabot.index import Index
 from qabot.lexical import LEXICAL_VERSION, WIDE_FROM, LexicalEntry
@@ -31,7 +31,7 @@ from qabot.passages import PASSAGES_VERSION
 from qabot.qdrant import Place, qdrant, upload
 from qabot.seen import SEEN_FROM, read_seen, stamps_of, write_seen
 from qabot.segments import write_lexical
-from qabot.snapshot import LISTS, LOCK, commit, content_digest, remove_leftovers
+from qabot.snapshot import LISTS, LOCK, WORK, commit, content_digest, refuse_strangers, remove_leftovers
 from qabot.vectors import ROW, VectorFile, head_of
 
 BATCH_ROWS = 4096
@@ -100,15 +100,21 @@ def build_index(
 
     skip_unreadable: go on without files that can't be read as text. rebuild: embed everything again and don't
     trust what is in `target`. place: in Qdrant, where the vectors are kept; None keeps them in files.
-    Raises `DocumentError` naming every file that can't be read, `IndexBusy` when another build runs,
-    `IndexMissing` when there can be no folder at `target`, `StoreError` when Qdrant fails, and `IndexDamaged` when the previous index can't be read (then `rebuild` helps).
+    Raises `DocumentError` naming every file that can't be read, `ConfigError` when `target` is the documents folder,
+    `IndexBusy` when another build runs, `IndexMissing` when there can be no folder at `target` or it has another program's
+    manifest, `StoreError` when Qdrant fails, and `IndexDamaged` when the previous index can't be read (then `rebuild` helps).
     """
+    if target.exists() and target.samefile(folder.root):
+        raise ConfigError(
+            f"The index can't be kept in the documents folder itself, {folder.root}. Name another with --index DIR."
+        )
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise IndexMissing(
             f"The folder of the index, {target}, can't be made ({error.strerror}). Name another with --index DIR."
         ) from error
+    refuse_strangers(target)
     lock = filelock.FileLock(target / LOCK)
     try:
         # `with lock` would acquire it once more, and leave it held for as long as an error is looked at.
@@ -122,7 +128,7 @@ def build_index(
         if not rebuild:
             # A rebuild trusts nothing here, but until it commits, what is here goes on serving.
             remove_leftovers(target, [name for name, _, _ in previous.manifest.files.values()] if previous else [])
-        with tempfile.TemporaryDirectory(prefix="build-", dir=target) as work:
+        with tempfile.TemporaryDirectory(prefix=WORK, dir=target) as work:
             build = _Build(folder, target, previous, encoder, language, place)
             return build.run(Path(work), skip_unreadable, progress)
 
