@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from qabot.sentences import line_spans, trim
 from qabot.types import Paragraph, Segmentation, Sentence, Span
 
-PASSAGES_VERSION = 2
+PASSAGES_VERSION = 3
 """Part of the recipe: to be raised whenever the same text would be cut or embedded differently."""
 
 TokenEnds = Callable[[str], list[int]]
@@ -83,7 +83,10 @@ class _Ruler:
     """Counts the tokens of any span of one paragraph after tokenizing it once."""
 
     def __init__(self, text: str, paragraph: Paragraph, token_ends: TokenEnds) -> None:
-        self._ends = [paragraph.start + end for end in token_ends(text[paragraph.start : paragraph.end])]
+        # White space as `model_text` gives it to the model, the length kept: BERT's tokenizer deletes \v, \f and others,
+        # and takes the words around them for one.
+        spaced = re.sub(r"\s", " ", text[paragraph.start : paragraph.end])
+        self._ends = [paragraph.start + end for end in token_ends(spaced)]
 
     def count(self, start: int, end: int) -> int:
         """Tokens that end inside `(start, end]`."""
