@@ -49,7 +49,10 @@ ABBREVIATIONS = frozenset(
 LOOK_BACK = 40
 """More code points than an abbreviation has."""
 INITIALS = re.compile(r"(?:[^\W\d_]\.)+")
-FENCE = re.compile(r"\ufeff?[ ]{0,3}(?:```|~~~)")
+FENCE = re.compile(r"\ufeff?[ ]{0,3}(?:(`{3,}+)(?=[^`]*\Z)|(~{3,}+))")
+"""Opens a block of code. After backticks there is no other on the line: ```so``` is code inside a paragraph."""
+FENCE_END = re.compile(r"\ufeff?[ ]{0,3}(`{3,}+|~{3,}+)[ \t]*\Z")
+"""Closes it, if these signs begin with those that opened it."""
 ATX = re.compile(r"\ufeff?[ ]{0,3}#{1,6}[ \t]+(?=\S)")
 ATX_END = re.compile(r"(?<=[ \t])#+[ \t]*\Z")
 """The signs that close a heading stand apart: `# C#` is about C#."""
@@ -174,20 +177,21 @@ def _lines(text: str, markdown: bool) -> list[_Line]:
     matter = front_matter(text) if markdown else None
     spans = list(line_spans(text))
     result: list[_Line] = []
-    fenced = False
+    fence = ""
     for position, line in enumerate(spans):
         span = trim(text, line.start, line.end)
         body = text[span.start : span.end]
         if span.start == span.end:
             # A blank line inside a fence keeps the code together.
-            kind = "code" if fenced else "blank"
+            kind = "code" if fence else "blank"
         elif matter and span.start < matter.end:
             kind = "code"
-        elif markdown and FENCE.match(text, line.start, line.end):
-            fenced = not fenced
+        elif fence:
             kind = "code"
-        elif fenced:
-            kind = "code"
+            if (closing := FENCE_END.match(text, line.start, line.end)) and closing[1].startswith(fence):
+                fence = ""
+        elif markdown and (opening := FENCE.match(text, line.start, line.end)):
+            fence, kind = opening[1] or opening[2], "code"
         elif markdown and ATX.match(text, line.start, line.end):
             kind = "heading"
         elif MARKER.match(body):

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from qabot.sentences import first_heading, front_matter, is_furniture, line_number, line_spans, segment, trim
 from qabot.types import Segmentation
@@ -144,6 +145,29 @@ def test_first_heading_of_markdown(text: str, title: str | None) -> None:
 )
 def test_first_heading_of_plain_text(text: str, title: str | None) -> None:
     assert first_heading(text, markdown=False) == title
+
+
+FENCE_LINES = st.tuples(
+    st.sampled_from(["", " ", "   ", "    ", "\ufeff"]),
+    st.sampled_from(["```", "````", "~~~", "~~~~", "``", "word", ""]),
+    st.sampled_from(["", " ", " \t", "py", " a`b", "```", "~~~"]),
+).map("".join)
+
+
+@settings(max_examples=400)
+@given(st.lists(FENCE_LINES, max_size=8), st.sampled_from(["\n", "\r\n", "\r"]))
+@example(["```pip install handbook```"], "\n")
+@example(["```", "~~~", "```"], "\n")
+@example(["````", "```", "```````"], "\n")
+@example(["~~~ a`b~~~", "~~~py", "~~~"], "\n")
+def test_fenced_code_is_that_of_commonmark(lines: list[str], newline: str) -> None:
+    # After each line a paragraph: where a fence is open it is part of the code, elsewhere a sentence of its own.
+    text = "".join(f"{line}\n\nSign {n}\n\n" for n, line in enumerate(lines)).replace("\n", newline)
+    # A byte-order mark may stand before a fence here.
+    tokens = MarkdownIt("commonmark").parse(text.replace("\ufeff", ""))
+    fenced = "".join(token.content for token in tokens if token.type == "fence")
+    alone = {text[s.start : s.end] for s in segment(text, markdown=True).sentences}
+    assert [f"Sign {n}" not in alone for n in range(len(lines))] == [f"Sign {n}\n" in fenced for n in range(len(lines))]
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
