@@ -39,7 +39,9 @@ WRAP_SLACK = 12
 HEADING_WORDS = 16
 FRAGMENT_WORDS = 8
 SENTENCE_ENDS = tuple('.!?…。！？”"):;')
-BORDER = re.compile(r"[.!?…]+[\"”’)\]»]*(?=\s+[\"“‘(\[«]*(?:[A-ZÀ-ÖØ-ÞА-ЯЁ]|\d+ [A-Z]))")
+BORDER = re.compile(r"[.!?…]++[\"”’)\]»]*+((?=\s+[\"“‘(\[«]*(?:[A-ZÀ-ÖØ-ÞА-ЯЁ]|\d+ [A-Z])))?")
+"""Signs that end a sentence; a border where group 1 matches. Other signs match, too, so that no sign of a long row of
+them is looked at twice."""
 ABBREVIATIONS = frozenset(
     f"{word}."
     for word in """mr mrs ms dr prof st gen col lt sgt rev hon sen rep gov vs etc al fig figs no nos vol pp ed eds cf ca
@@ -76,7 +78,7 @@ FURNITURE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 PITCH = re.compile(
-    r"""(?:\b(?:in|to)\ your\ (?:inbox|mailbox|email)\b|\bsubscrib\w+\ to\b|\bsign\ up\ (?:for|to)\b.*\b(?:newsletter|updates?|alerts?|email)
+    r"""(?:\b(?:in|to)\ your\ (?:inbox|mailbox|email)\b|\bsubscrib\w+\ to\b|\bsign\ up\ (?:for|to)\b.{0,200}\b(?:newsletter|updates?|alerts?|email)
     |\bour\ (?:weekly|daily|monthly|free)?\ ?newsletter\b|\bjavascript\ is\ (?:disabled|required)|\bwe\ use\ cookies\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -295,6 +297,8 @@ def _missed_borders(flat: str, start: int, end: int) -> Iterator[int]:
     It keeps everything between a pair of quotation marks or brackets together, however many sentences that is.
     """
     for match in BORDER.finditer(flat, start, end):
+        if match[1] is None:
+            continue
         # A look back of bounded length: a sentence may be a megabyte long.
         word = (
             flat[max(start, match.start() - LOOK_BACK) : match.start() + 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -134,6 +135,22 @@ def test_a_limit_below_one_is_refused() -> None:
 )
 def test_model_text(text: str, markdown: bool, expected: str) -> None:
     assert model_text(text, markdown=markdown) == expected
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(["!", "[", "]", "(", ")", "](", "\n", " ", "a"]), max_size=40).map("".join))
+def test_links_are_those_of_the_plain_pattern(text: str) -> None:
+    # As one would write it, without a thought for the time that it takes.
+    plain = re.sub(r"!?\[([^\]\n]*)\]\([^)\n]*\)", r"\1", text)
+    assert model_text(text, markdown=True) == " ".join(plain.split())
+
+
+@pytest.mark.parametrize("text", ["[", "![](", "[a](b", "![a](b) "])
+def test_a_megabyte_of_links_is_reduced(text: str) -> None:
+    # Hours, where time grows with the square.
+    whole = text * (1_000_000 // len(text))
+    links = text.endswith(") ")
+    assert model_text(whole, markdown=True) == (" ".join("a" * (len(whole) // len(text))) if links else whole.strip())
 
 
 def test_the_default_models_tokenizer_fits_every_hostile_text(model_cache: Path) -> None:
