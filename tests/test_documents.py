@@ -322,6 +322,9 @@ def test_sources_give_facts_and_strangers_are_told(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     assert folder.read("a.txt").source.date == "2021-03-05"
     assert folder.unknown_sources(folder.listing()) == ("gone.txt",)
+    # Editors on Windows write a byte-order mark.
+    write_files(tmp_path, {"sources.toml": '\ufeff["a.txt"]\r\ntitle = "É"\r\n'})
+    assert Folder(tmp_path).read("a.txt").source.title == "É"
     assert load_sources(tmp_path / "none.toml") == {}
 
 
