@@ -28,7 +28,7 @@ from qabot.index import Index
 from qabot.lexical import LEXICAL_VERSION, WIDE_FROM, LexicalEntry
 from qabot.lists import make_lists
 from qabot.passages import PASSAGES_VERSION
-from qabot.qdrant import Place, qdrant, upload
+from qabot.qdrant import Place, remove_made, upload
 from qabot.seen import SEEN_FROM, read_seen, stamps_of, write_seen
 from qabot.segments import write_lexical
 from qabot.snapshot import LISTS, LOCK, WORK, commit, content_digest, refuse_strangers, remove_leftovers
@@ -205,7 +205,7 @@ class _Build:
         if self.place:
             # The one that was replaced stays until the next time: others may be in the middle of a question.
             old = self.previous.manifest.search.get("collection") if self.previous else None
-            qdrant(self.target, self.place.url).remove(self.place.name, [search["collection"], old])
+            remove_made(self.target, self.place.url, [search["collection"], old])
         return embedded
 
     def _write_delta(
