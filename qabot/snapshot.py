@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing
+from qabot.errors import ConfigError, IndexDamaged, IndexMismatch, IndexMissing
 
 FORMAT = 5
 """To be raised whenever the files of a snapshot are laid out differently."""
@@ -176,6 +176,15 @@ def read_manifest(folder: Path) -> bytes:
         ) from error
 
 
+def refuse_place(folder: Path, documents: Path) -> None:
+    """Raise `ConfigError` when `folder` is that of the documents, `IndexMissing` when it is another program's."""
+    if folder.exists() and folder.samefile(documents):
+        raise ConfigError(
+            f"The index can't be kept in the documents folder itself, {documents}. Name another with --index DIR."
+        )
+    refuse_strangers(folder)
+
+
 def refuse_strangers(folder: Path) -> None:
     """Raise `IndexMissing` when the folder has a `manifest.json` of another program.
 
@@ -183,7 +192,7 @@ def refuse_strangers(folder: Path) -> None:
     """
     try:
         raw = (folder / MANIFEST).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     try:
         value = json.loads(raw)

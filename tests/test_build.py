@@ -182,6 +182,19 @@ def test_unreadable_files_are_all_named_and_can_be_left_out(tmp_path: Path) -> N
     assert [document.path for document in Index(tmp_path / "index").documents()] == ["d.txt"]
 
 
+def test_an_error_nobody_thought_of_says_in_which_document_it_was(tmp_path: Path) -> None:
+    class Broken(FakeEncoder):
+        def token_ends(self, text: str) -> list[int]:
+            if "bad" in text:
+                raise RuntimeError("no tokens")
+            return super().token_ends(text)
+
+    documents = write_files(tmp_path / "documents", {"a.txt": "Good.", "sub/b.txt": "A bad one.", "c.txt": "Good."})
+    with pytest.raises(RuntimeError, match="no tokens") as caught:
+        build(documents, tmp_path / "index", Broken())
+    assert caught.value.__notes__ == [f"while {documents / 'sub' / 'b.txt'} was indexed"]
+
+
 def test_a_damaged_index_is_not_built_upon(tmp_path: Path) -> None:
     build_files(tmp_path, {"a.txt": "Good."})
     next((tmp_path / "index").glob("vectors-*")).unlink()
