@@ -66,6 +66,7 @@ class Answerer(Library):
         message is no question for the documents (`note` says what it is).
         """
         timings: dict[str, float] = {}
+        count = quotes or self.settings.quotes
         index = self.index
         recipe = index.manifest.recipe
         answer = Answer(question, "nothing", 0.0, (), str(recipe["model"]), index.id, scope=tuple(scope))
@@ -80,6 +81,14 @@ class Answerer(Library):
             # Half characters, left in an argument by bytes that are no text, can be told but not searched for.
             asked = question.encode(errors="replace").decode()
             candidates = retrieve(index, encoder, asked, documents)
+        withheld: list[str] = []
+        missing = self._missing(index, candidates)
+        if missing:
+            # What can't be quoted may not be judged either: the verdict would be shown with something else.
+            closest = self._quotes(index, candidates[:CANDIDATES], count, per_document)
+            withheld = [place.path for quote in closest for place in (quote.place, *quote.also)]
+            withheld = [path for path in withheld if path in missing.values()]
+            candidates = [candidate for candidate in candidates if candidate.stored.document not in missing]
         reader = self._loading.reader.result()
         if reader:
             with _timed(timings, "read"):
@@ -87,21 +96,21 @@ class Answerer(Library):
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
         with _timed(timings, "quote"):
-            ranking = [
-                Ranked(candidate.stored, shown_score(candidate)) for candidate in spread(candidates[:CANDIDATES])
-            ]
-            count = quotes or self.settings.quotes
-            found = build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
+            found = self._quotes(index, spread(candidates[:CANDIDATES]), count, per_document)
         with _timed(timings, "verify"):
             shown, gone = self._verified(found)
-        outcome = outcome if shown else "nothing"
+        if not shown:
+            outcome = "nothing"
+        elif outcome == "answered" and shown[0].text != found[0].text:
+            # Its file went while the question was being answered: what was trusted to answer isn't shown.
+            outcome = "related"
         return replace(
             answer,
             outcome=outcome,
             note=_why_nothing(question, index, encoder) if outcome == "nothing" else None,
             confidence=confidence,
             quotes=shown,
-            gone=gone,
+            gone=tuple(dict.fromkeys((*withheld, *gone))),
             thresholds={"answered": calibration.answered, "related": calibration.related},
             timings_ms=timings,
             trace=_trace(index, candidates[:CANDIDATES]) if explain else (),
@@ -124,6 +133,15 @@ class Answerer(Library):
                 self.settings.calibration, calibration_recipe(fingerprint, self._loading.reader.result()), self._tell
             )
         return index
+
+    def _missing(self, index: Index, candidates: Sequence[Candidate]) -> dict[int, str]:
+        """Id -> path of the candidates' documents whose files aren't there: one `stat` for each document."""
+        paths = index.paths(sorted({candidate.stored.document for candidate in candidates}))
+        return {number: path for number, path in paths.items() if not (self.settings.documents / path).exists()}
+
+    def _quotes(self, index: Index, candidates: Sequence[Candidate], count: int, per_document: bool) -> list[Quote]:
+        ranking = [Ranked(candidate.stored, shown_score(candidate)) for candidate in candidates]
+        return build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
 
     def _verified(self, found: Sequence[Quote]) -> tuple[tuple[Quote, ...], tuple[str, ...]]:
         """The quotes with their states; places whose file is gone are withheld, and their paths returned."""
@@ -179,7 +197,7 @@ def _in_scope(documents: Sequence[StoredDocument], scope: Sequence[str]) -> list
 
 
 def _trace(index: Index, candidates: Sequence[Candidate]) -> tuple[Trace, ...]:
-    paths = {number: index.document(number).path for number in {c.stored.document for c in candidates}}
+    paths = index.paths(sorted({candidate.stored.document for candidate in candidates}))
     result = []
     for candidate in candidates:
         passage, document = candidate.stored.passage, candidate.stored.document

@@ -143,6 +143,10 @@ class Index:
         """The document with this id."""
         return document_of(self._query(f"SELECT {DOCUMENT} FROM documents WHERE id = ?", (number,))[0])
 
+    def paths(self, ids: Sequence[int]) -> dict[int, str]:
+        """Id -> path, of the documents with these ids."""
+        return {number: str(path) for number, path in self._select("id, path", "documents", "id", ids)}
+
     def find_document(self, path: str) -> StoredDocument | None:
         """The document at exactly this path, if the index has it."""
         rows = self._query(f"SELECT {DOCUMENT} FROM documents WHERE path = ?", (path,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,10 @@ from qabot.answering import Answerer
 from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing, UnknownReference
 from qabot.library import Library
 from qabot.phrases import QUESTION_LIMIT
+from qabot.quoting import build_quotes
 from qabot.smalltalk import kind_of
 from qabot.snapshot import MANIFEST
+from qabot.types import Quote
 from support import FakeEncoder, build, settings_for, write_files
 
 FILES = {
@@ -169,6 +172,37 @@ def test_a_file_that_is_gone_is_withheld_and_named(answerer: Answerer, tmp_path:
     assert all(quote.place.path != "laws/office.txt" for quote in answer.quotes)
     alone = answerer.ask("The office opens at nine", scope=["office"])
     assert (alone.quotes, alone.outcome, alone.answered) == ((), "nothing", False)
+
+
+def test_a_file_that_is_gone_has_no_say_in_the_verdict(tmp_path: Path, fake: FakeEncoder) -> None:
+    """What is left is judged as if the file had never been there: a fresh index is the oracle."""
+    for path, question in (("laws/office.txt", "The office opens at nine"), ("treaty.txt", "Nobody came to the party")):
+        root = tmp_path / path.replace("/", "-")
+        build(write_files(root / "documents", FILES), root / "index", fake)
+        answerer = Answerer(settings_for(root))
+        assert answerer.ask(question).answered
+        (root / "documents" / path).unlink()
+        answer = answerer.ask(question)
+        build(root / "documents", root / "index", fake)
+        fresh = Answerer(settings_for(root)).ask(question)
+        assert not fresh.answered
+        assert answer.gone == (path,)
+        assert (answer.outcome, answer.confidence) == (fresh.outcome, fresh.confidence)
+        assert {quote.text for quote in answer.quotes} == {quote.text for quote in fresh.quotes}
+
+
+def test_a_file_that_goes_while_it_is_quoted_is_no_answer(
+    answerer: Answerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*arguments: Any, **options: Any) -> list[Quote]:
+        found = build_quotes(*arguments, **options)
+        (tmp_path / "documents/laws/office.txt").unlink()
+        return found
+
+    monkeypatch.setattr("qabot.answering.build_quotes", late)
+    answer = answerer.ask("The office opens at nine")
+    assert (answer.outcome, answer.gone) == ("related", ("laws/office.txt",))
+    assert "laws/office.txt" not in {quote.place.path for quote in answer.quotes}
 
 
 def test_of_two_copies_the_one_that_is_current_is_shown(answerer: Answerer, tmp_path: Path) -> None:
