@@ -34,6 +34,7 @@ def answer_json(answer: Answer, identifier: str | None = None) -> dict[str, Any]
         "note": answer.note,
         "quotes": [quote_json(quote) for quote in answer.quotes],
         "gone": list(answer.gone),
+        "unreadable": list(answer.unreadable),
         "model": answer.model,
         "index": answer.index,
         "timings_ms": {stage: round(spent, 2) for stage, spent in answer.timings_ms.items()},
@@ -88,6 +89,8 @@ def print_answer(console: Console, answer: Answer, root: Path) -> None:
         print_quote(console, quote, root, number if len(quotes) > 1 else None, answers=answer.answered)
     for path in answer.gone:
         _print(console, Text(phrases.GONE.format(path=printable(path)), style="yellow"))
+    for path in answer.unreadable:
+        _print(console, Text(phrases.UNREADABLE.format(path=printable(path)), style="yellow"))
 
 
 def print_trace(console: Console, answer: Answer, count: int = 30) -> None:
@@ -119,7 +122,7 @@ def print_quote(console: Console, quote: Quote, root: Path, number: int | None =
     place = quote.place
     # Front matter gives the address: an escape sequence in it would reach the terminal.
     url = place.source.url if place.source.url and place.source.url.isprintable() else None
-    link = url or (root / place.path).resolve().as_uri()
+    link = url or (root / place.path).absolute().as_uri()
     head = Text(f"{number}. " if number else "", style="bold cyan")
     head.append(printable(place.source.title), Style(bold=True, color="cyan", link=link))
     _print(console, head)

@@ -395,6 +395,35 @@ def test_changed_and_removed_files_are_told_below_the_answer(indexed: Path) -> N
     assert "Withheld: a passage of laws/office.txt, which has been removed since it was indexed." in out
 
 
+def test_a_file_that_cannot_be_read_spoils_neither_answer_nor_status(indexed: Path) -> None:
+    office = indexed / "documents/laws/office.txt"
+    office.unlink()
+    office.symlink_to("office.txt")
+    result = run("ask", "The treaty was signed in Vienna at the office")
+    assert result.exit_code == 0
+    assert "The treaty was signed in Vienna." in result.stdout
+    assert result.stdout.endswith(
+        "Withheld: a passage of laws/office.txt, which can't be read now. Give qabot the right to read it.\n"
+    )
+    assert json.loads(run("ask", TREATY, "--json", "-k", "9").stdout)["unreadable"] == ["laws/office.txt"]
+    assert run("status").stdout.endswith(
+        "! can't be read: laws/office.txt\nRun `qabot index` to bring the index in step.\n"
+    )
+    assert "The file can't be read now" in run("show", "laws/office.txt:0-10").stdout
+
+
+def test_status_says_that_the_folder_cannot_be_listed(indexed: Path) -> None:
+    (indexed / "documents").rename(indexed / "moved")
+    out = run("status").stdout
+    assert "! New files can't be looked for. The documents folder is documents, but nothing is there." in out
+    assert json.loads(run("status", "--json").stdout)["problem"].startswith("The documents folder is documents")
+    (indexed / "moved").rename(indexed / "documents")
+    write_files(indexed, {"documents/sources.toml": "garbage"})
+    out = run("status").stdout
+    assert "sources.toml" in out
+    assert "Up to date" not in out
+
+
 def test_help_and_version() -> None:
     out = run("--help").stdout
     for command in ("index", "ask", "show", "verify", "status"):

@@ -62,6 +62,7 @@ ANSWER: dict[str, Check] = {
     "note": lambda value: value is None or value in phrases.NOTES,
     "quotes": lambda value: all(matches(item, QUOTE) for item in value),
     "gone": lambda value: all(isinstance(item, str) for item in value),
+    "unreadable": lambda value: all(isinstance(item, str) for item in value),
     "model": str,
     "index": str,
     "timings_ms": lambda value: all(isinstance(v, int | float) and v >= 0 for v in value.values()),

@@ -114,7 +114,11 @@ def _index(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, f"The index in {settings.index} answers with {models}: {counts}.")
     for difference in wrong:
         yield Finding(False, f"{difference}. Run `qabot index --rebuild`.")
-    if not status.current:
+    if status.problem:
+        yield Finding(False, f"New documents can't be looked for. {status.problem}")
+    if status.unreadable:
+        yield Finding(False, f"{len(status.unreadable)} documents or folders can't be read: {status.unreadable[0]} ...")
+    if status.changed or status.gone or status.new:
         changes = f"{len(status.changed)} changed, {len(status.gone)} removed, {len(status.new)} new"
         yield Finding(False, f"The documents differ from the index ({changes}). Run `qabot index`.")
 
