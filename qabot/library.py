@@ -92,7 +92,8 @@ class Library:
         Raises `UnknownReference` when the index has no such place.
         """
         match = REFERENCE.fullmatch(reference.strip())
-        if not match:
+        # Bytes of an argument that are no text come as half characters, which no path of an index has.
+        if not match or reference != reference.encode(errors="replace").decode():
             raise UnknownReference(
                 f"{reference!r} is no reference. Expected path:start-end as `qabot ask --json` gives them, "
                 "for example notes/a.txt:120-340."

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.history import FileHistory
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from rich.console import Console
 from rich.text import Text
 
@@ -30,9 +30,18 @@ SURROUNDINGS = 4
 def history_file() -> Path:
     """Where questions are remembered: `$XDG_STATE_HOME/qabot/history`, by default under `~/.local/state`."""
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    path = Path(home) / "qabot" / "history"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return Path(home) / "qabot" / "history"
+
+
+def session_history() -> History:
+    """The history in its file; in memory where that can't be written."""
+    path = history_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(str(path))
 
 
 class Session:
@@ -41,7 +50,7 @@ class Session:
     def __init__(self, answerer: Answerer, console: Console, prompt: PromptSession[str] | None = None) -> None:
         self._answerer = answerer
         self._console = console
-        self._prompt = prompt or PromptSession(history=FileHistory(str(history_file())))
+        self._prompt = prompt or PromptSession(history=session_history())
         self._last: Answer | None = None
         self._wanted = 0
 

@@ -72,7 +72,7 @@ def manifest_stamp(folder: Path) -> tuple[int, int, int] | None:
     """Changes whenever a new snapshot is committed; None while there is none. One `stat`."""
     try:
         found = (folder / MANIFEST).stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size
 

@@ -319,6 +319,7 @@ def test_many_threads_get_the_same_answer(answerer: Answerer) -> None:
         ":0-1",
         "none.txt:0-1",
         "a:-1-2",
+        "caf\udce9.txt:1-3",
     ],
 )
 def test_references_that_name_nothing(answerer: Answerer, reference: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from qabot import __version__
 from qabot.cli import main
 from qabot.phrases import NOTES
+from qabot.snapshot import MANIFEST
 from support import FakeEncoder, write_files
 from test_render import ANSWER, QUOTE, TRACE, matches
 
@@ -422,6 +424,53 @@ def test_status_says_that_the_folder_cannot_be_listed(indexed: Path) -> None:
     out = run("status").stdout
     assert "sources.toml" in out
     assert "Up to date" not in out
+
+
+@pytest.mark.parametrize("command", [["ask", "x"], ["status"], ["index"], ["show", "a:0-1"], ["verify"]])
+@pytest.mark.parametrize("name", [MANIFEST, "lock", "vectors-*"])
+def test_an_index_that_may_not_be_read_or_written_is_told_in_one_sentence(
+    indexed: Path, command: list[str], name: str
+) -> None:
+    (path,) = (indexed / "index").glob(name)
+    path.unlink()
+    path.symlink_to(path.name)  # can be found, but not opened
+    result = run(*command)
+    if name == "lock" and command != ["index"]:
+        assert "lock" not in result.stderr
+    else:
+        assert result.exit_code == 2
+        assert re.fullmatch(rf"qabot: .*{path.name}.*\n", result.stderr)
+        assert result.stderr.endswith(". See that the folder may be read and written and that its disk has room.\n")
+
+
+def test_an_index_that_is_a_file_is_missing(folder: Path) -> None:
+    for command in ("ask", "show", "status"):
+        result = run(command, *(["a:0-1"] if command != "status" else []), "--index", "config.toml")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("qabot: There is no index in config.toml (no manifest.json).")
+
+
+def test_a_full_disk_is_told_and_the_old_index_serves(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    write_files(indexed, {"documents/treaty.txt": "Another text."})
+    monkeypatch.setattr("qabot.gathering.Gathering.finish", full)
+    result = run("index")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "qabot: disk I/O error. See that the folder may be read and written and that its disk has room.\n"
+    )
+    assert "The treaty was signed in Vienna." in run("ask", TREATY).stdout
+
+
+def test_a_mistake_of_qabot_is_not_taken_for_one_of_the_disk(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("qabot.library.Library.status", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("status")
 
 
 def test_help_and_version() -> None:

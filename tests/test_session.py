@@ -16,7 +16,7 @@ from rich.console import Console
 
 from qabot.answering import Answerer
 from qabot.errors import IndexDamaged
-from qabot.session import COMMANDS, Session, history_file
+from qabot.session import COMMANDS, Session, history_file, session_history
 from qabot.snapshot import MANIFEST
 from support import REPOSITORY, SEEDS, FakeEncoder, build, settings_for, write_files
 
@@ -103,7 +103,19 @@ def test_an_error_is_told_and_the_session_goes_on(root: Path, monkeypatch: pytes
 def test_the_history_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert history_file() == tmp_path / "qabot" / "history"
-    assert history_file().parent.is_dir()
+    session_history().append_string("A question")
+    assert "+A question" in history_file().read_text()
+
+
+def test_a_history_that_cannot_be_kept_stays_in_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(root / "documents/a.txt"))
+    history = session_history()
+    history.append_string("A question")
+    assert history.get_strings() == ["A question"]
+    # The file can't be written, though its folder is there.
+    monkeypatch.setenv("XDG_STATE_HOME", str(root))
+    history_file().mkdir(parents=True)
+    session_history().append_string("A question")
 
 
 def spawn(index: Path, *arguments: str, **environment: str) -> Any:
