@@ -114,7 +114,6 @@ class OnnxReader:
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
         def check() -> None:
-            model.stat()  # a missing file has no digest
             found = content_digest(model)
             if found != sha256:
                 raise ModelError(

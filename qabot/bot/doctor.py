@@ -103,7 +103,11 @@ def _index(settings: Settings) -> Iterator[Finding]:
     try:
         answerer = Answerer(settings)
         status = answerer.status()
-        wrong = answerer.index.check()
+        index = answerer.index
+        wrong = index.check()
+        if answerer.index is not index:
+            # Replaced meanwhile, its files are missing; of the new one that isn't likely, too.
+            wrong = answerer.index.check()
         answerer.ask("What is this about?", quotes=1)
     except QabotError as error:
         yield Finding(False, str(error))
