@@ -39,6 +39,25 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Library:
     return Library(settings_for(root))
 
 
+def test_verifying_reads_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice in SQLite costs the length of the whole text: one for each passage would be quadratic."""
+    files = {"a.txt": "\n\n".join(f"Line {n}." for n in range(200)), "b.txt": "One. Two.", "c.txt": "x" * 500}
+    build_files(tmp_path, files)
+    text, read = Index.text, []
+
+    def counted(self: Index, document: int, start: int = 0, end: int | None = None) -> str:
+        read.append((document, start, end))
+        return text(self, document, start, end)
+
+    monkeypatch.setattr(Index, "text", counted)
+    assert verify_index(settings_for(tmp_path)).sound
+    assert sorted(read) == [(0, 0, None), (1, 0, None), (2, 0, None)]
+    changed = files["a.txt"].replace("Line 7.", "Line q.")
+    write_files(tmp_path / "documents", {"a.txt": changed})
+    (difference,) = verify_index(settings_for(tmp_path)).differing
+    assert "a.txt has changed since indexing: 1 of 200 passages" in difference
+
+
 def test_an_index_that_is_replaced_while_it_is_verified_is_verified_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
