@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from qabot.config import Settings
-from qabot.errors import QuestionError
+from qabot.errors import IndexBusy, QuestionError
 from qabot.index import Index, StoredDocument
 from qabot.render import printable
+
+TRIES = 5
+"""How often an index that keeps being replaced is verified anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +67,23 @@ class Verified:
 
 
 def verify_index(settings: Settings) -> Verified:
-    """Compare the index's bytes with its manifest, and every passage with the files as they are now."""
-    index = Index(settings.index)
-    differing: list[str] = []
-    for stored in index.documents():
-        differing += _differences(index, stored, settings.documents)
-    manifest = index.manifest
-    return Verified(manifest.documents, manifest.passages, tuple(differing), tuple(index.check()))
+    """Compare the index's bytes with its manifest, and every passage with the files as they are now.
+
+    An index that is replaced meanwhile is verified anew. Raises `IndexBusy` when that goes on and on.
+    """
+    for _ in range(TRIES):
+        index = Index(settings.index)
+        differing: list[str] = []
+        for stored in index.documents():
+            differing += _differences(index, stored, settings.documents)
+        manifest = index.manifest
+        found = Verified(manifest.documents, manifest.passages, tuple(differing), tuple(index.check()))
+        if Index(settings.index).id == index.id:
+            return found
+    raise IndexBusy(
+        f"The index in {settings.index} was replaced {TRIES} times while it was being verified. "
+        "Run `qabot verify` again when nothing builds it."
+    )
 
 
 def verify_answers(settings: Settings, lines: Iterable[str]) -> tuple[int, tuple[str, ...]]:
@@ -126,10 +139,12 @@ def _differences(index: Index, stored: StoredDocument, root: Path) -> list[str]:
             f"{stored.path} is gone or is no longer text in {stored.encoding}; {stored.passages:,} passages can't be compared"
         ]
     text, sha256 = found
+    # Whole, and sliced here: in SQLite every slice would go through the text from its beginning.
+    indexed = index.text(stored.id)
     wrong = 0
     for passage in index.passages_of(stored.id, 0, index.length(stored.id)):
         span = passage.passage
-        wrong += text[span.start : span.end] != index.text(stored.id, span.start, span.end)
+        wrong += text[span.start : span.end] != indexed[span.start : span.end]
     if wrong:
         return [
             f"{stored.path} has changed since indexing: {wrong:,} of {stored.passages:,} passages are no longer at their place"

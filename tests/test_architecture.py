@@ -116,7 +116,7 @@ def test_the_documents_know_nothing_of_models_and_the_index() -> None:
         ("filelock", {"qabot.build", "qabot.large"}),
         ("safetensors", {"qabot.large"}),
         ("onnx", {"qabot.large", "qabot.mpnet"}),
-        ("onnxruntime", {"qabot.sessions"}),
+        ("onnxruntime", {"qabot.sessions", "qabot.export"}),
         ("tokenizers", {"qabot.sessions"}),
     ],
 )
