@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-UNDERLINE = re.compile(r"[ ]{0,3}(?:=+|-+)[ \t]*\Z")
-THEMATIC = re.compile(r"[ ]{0,3}([-*_])(?:[ \t]*\1){2,}[ \t]*\Z")
+UNDERLINE = re.compile(r"[ ]{0,3}(?:=++|-++)[ \t]*+\Z")
+THEMATIC = re.compile(r"[ ]{0,3}([-*_])(?:[ \t]*+\1){2,}+[ \t]*+\Z")
 CONTAINER = re.compile(r"[ ]{0,3}(?:>|(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\Z))")
 """What opens a list item or a block quote. The lines right below go on with it; what is underlined inside is no heading."""
-DELIMITER = re.compile(r"[ ]{0,3}(?=[^|]*\|)\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*\Z")
+DELIMITER = re.compile(r"[ ]{0,3}(?=[^|]*+\|)\|?[ \t]*+:?-++:?[ \t]*+(?:\|[ \t]*+:?-++:?[ \t]*+)*+(?:\|[ \t]*+)?\Z")
 """The line between a table's header and its rows."""
 CELL_BORDER = re.compile(r"(?<!\\)\|")
 
