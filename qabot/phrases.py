@@ -30,6 +30,8 @@ STATES: dict[State, str] = {
     "gone": "The file has been removed since this was indexed.",
 }
 ALSO = "Also in {places}"
+CUT_BEFORE = "[...]"
+CUT = "[...] Shown are {shown:,} of {all:,} characters. All of it: qabot show {reference}"
 QUESTION_LIMIT = 2000
 """Longest question, in characters, that is searched for."""
 

@@ -37,7 +37,7 @@ def build_quotes(
     """At most `count` quotes, best first.
 
     words: how many words a quote may have; the answering sentence is never cut, however long it is.
-    per_document: the best quote of each document only. A text that stands in several places is quoted once,
+    per_document: the best quote of each document only. A sentence without a letter or digit answers nothing. A text that stands in several places is quoted once,
     with the other places in `Quote.also`.
     """
     quotes: list[Quote] = []
@@ -52,6 +52,9 @@ def build_quotes(
         sentence = Span(stored.passage.start, stored.passage.end)
         used = taken.setdefault(stored.document, [])
         if any(sentence.overlaps(span) for span in used) or (per_document and used):
+            continue
+        # A rule between sections, or a row of signs, may be near to any question; it says nothing.
+        if not any(character.isalnum() for character in index.text(stored.document, sentence.start, sentence.end)):
             continue
         span = _reach(index, stored, words, used)
         quote = make_quote(index, stored.document, span, (sentence,), ranked.score)

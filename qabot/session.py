@@ -102,5 +102,8 @@ class Session:
             self._console.print(Text(f"There is no quote {number}; the last answer has {len(quotes)}.", style="dim"))
             return
         print_quote(
-            self._console, self._answerer.around(quotes[number - 1], sentences), self._answerer.settings.documents
+            self._console,
+            self._answerer.around(quotes[number - 1], sentences),
+            self._answerer.settings.documents,
+            whole=True,
         )

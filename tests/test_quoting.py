@@ -73,6 +73,16 @@ def test_furniture_does_not_join_a_quote(tmp_path: Path) -> None:
     assert quote.text == "Alpha came first."
 
 
+def test_what_has_no_words_answers_nothing(tmp_path: Path) -> None:
+    text = "One.\n\n* * *\n\n???\n\n7\n\n日本"
+    index = build_files(tmp_path, {"a.txt": text})
+    passages = index.passages_of(0, 0, len(text))
+    assert len(passages) == 5
+    # Such lines are still passages, and may stand in a quote of something else.
+    quotes = build_quotes(index, [Ranked(stored, 0.5) for stored in passages], 9, 1)
+    assert [quote.text for quote in quotes] == ["One.", "7", "日本"]
+
+
 def test_equal_texts_are_merged(tmp_path: Path) -> None:
     text = "The treaty was signed. It holds."
     index = build_files(tmp_path, {"a.txt": text, "b.txt": f"Intro.\n\n{text}", "c.txt": f"{text} More here."})
