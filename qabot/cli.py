@@ -158,7 +158,7 @@ def show(
     if as_json:
         click.echo(as_json_text(quote_json(quote)))
     else:
-        print_quote(console_for(no_color), quote, settings.documents)
+        print_quote(console_for(no_color), quote, settings.documents, whole=True)
 
 
 @main.command(short_help="Check every passage against the files as they are now.")

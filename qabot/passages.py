@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from qabot.sentences import line_spans, trim
 from qabot.types import Paragraph, Segmentation, Sentence, Span
 
-PASSAGES_VERSION = 3
+PASSAGES_VERSION = 4
 """Part of the recipe: to be raised whenever the same text would be cut or embedded differently."""
 
 LINK = re.compile(r"!?\[([^\]\n]*+)(?:\]\([^)\n]*+(\)?))?")
@@ -32,8 +32,8 @@ TokenEnds = Callable[[str], list[int]]
 class Passage:
     """A quotable sentence in its surroundings.
 
-    block: as much of its paragraph as the model can see; it contains `[start, end)`. heading: the nearest
-    heading above. line: line of the sentence's first code point, from 1. fragment, furniture: see `Sentence`.
+    block: as much of its paragraph as the model can see; it contains `[start, end)`. heading: the last
+    that begins at or before it, so itself for a heading. line: line of the sentence's first code point, from 1. fragment, furniture: see `Sentence`.
     """
 
     start: int

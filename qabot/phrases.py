@@ -32,6 +32,8 @@ STATES: dict[State, str] = {
     "unreadable": "The file can't be read now, so it couldn't be compared with what was indexed.",
 }
 ALSO = "Also in {places}"
+CUT_BEFORE = "[...]"
+CUT = "[...] Shown are {shown:,} of {all:,} characters. All of it: qabot show {reference}"
 QUESTION_LIMIT = 2000
 """Longest question, in characters, that is searched for."""
 

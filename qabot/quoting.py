@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from qabot.index import Index, StoredPassage
+from qabot.markdown import DELIMITER
 from qabot.sentences import NEWLINE
 from qabot.types import Place, Quote, Span
 
@@ -36,7 +37,7 @@ def build_quotes(
     """At most `count` quotes, best first.
 
     words: how many words a quote may have; the answering sentence is never cut, however long it is.
-    per_document: the best quote of each document only. A text that stands in several places is quoted once,
+    per_document: the best quote of each document only. A sentence without a letter or digit answers nothing. A text that stands in several places is quoted once,
     with the other places in `Quote.also`.
     """
     quotes: list[Quote] = []
@@ -51,6 +52,9 @@ def build_quotes(
         sentence = Span(stored.passage.start, stored.passage.end)
         used = taken.setdefault(stored.document, [])
         if any(sentence.overlaps(span) for span in used) or (per_document and used):
+            continue
+        # A rule between sections, or a row of signs, may be near to any question; it says nothing.
+        if not any(character.isalnum() for character in index.text(stored.document, sentence.start, sentence.end)):
             continue
         span = _reach(index, stored, words, used)
         quote = make_quote(index, stored.document, span, (sentence,), ranked.score)
@@ -116,12 +120,12 @@ def _reach(index: Index, stored: StoredPassage, words: int, used: list[Span]) ->
     """How far the quote around a sentence reaches: over whole sentences of its block, within `words`.
 
     A heading, and a sentence that ends with a colon, announce what follows; there it reaches into the next
-    blocks, too.
+    blocks, too, but never past a heading. The row of a table reaches for the table's header first.
     """
     around = index.neighbours(stored.document, stored.id - words, stored.id + words)
     here = next(n for n, other in enumerate(around) if other.id == stored.id)
     lowest = min(n for n, other in enumerate(around) if other.block == stored.block)
-    offset = around[lowest].passage.start
+    offset = around[0].passage.start
     text = index.text(stored.document, offset, around[-1].passage.end)
     first = last = here
 
@@ -132,12 +136,19 @@ def _reach(index: Index, stored: StoredPassage, words: int, used: list[Span]) ->
         if not lowest <= position < len(around):
             return False
         other = around[position].passage
+        if other.heading != stored.passage.heading:
+            return False
         return not other.furniture and not any(Span(other.start, other.end).overlaps(span) for span in used)
 
     def fits(low: int, high: int) -> bool:
         return len(slice_of(low, high).split()) <= words
 
-    announces = stored.passage.fragment or slice_of(here, here).endswith((":", "?"))
+    header = _header(text, [Span(o.passage.start - offset, o.passage.end - offset) for o in around[: here + 1]])
+    if header is not None:
+        lowest = min(lowest, header)
+        if fits(header, here) and all(free(position) for position in range(header, here)):
+            first = header
+    announces = header is None and (stored.passage.fragment or slice_of(here, here).endswith((":", "?")))
     while LEANING.match(slice_of(first, first)) and free(first - 1) and fits(first - 1, last):
         first -= 1
     grown = True
@@ -149,3 +160,19 @@ def _reach(index: Index, stored: StoredPassage, words: int, used: list[Span]) ->
         if free(first - 1) and fits(first - 1, last):
             first, grown = first - 1, True
     return Span(around[first].passage.start, around[last].passage.end)
+
+
+def _header(text: str, passages: Sequence[Span]) -> int | None:
+    """The position of the header of the table that the last of these passages is a row of; None if it is in no table."""
+    below = False
+    for position in range(len(passages) - 1, 0, -1):
+        between = NEWLINE.split(text[passages[position - 1].end : passages[position].start])
+        below = below or any(DELIMITER.match(line) for line in between)
+        # A row may have been cut into passages of its own: the header ends where its line begins.
+        if below and (
+            position == 1 or len(NEWLINE.split(text[passages[position - 2].end : passages[position - 1].start])) > 1
+        ):
+            return position - 1
+        if not below and len(between) != 2:
+            return None
+    return None

@@ -9,6 +9,7 @@ On a terminal lines wrap, tabs are spaces, line separators break lines, and what
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from qabot.types import Answer, Place, Quote, Span, Trace
 TAB = "    "
 HARMLESS = "\t\u00ad\ufeff\u2028\u2029"
 """Tab, soft hyphen, byte-order mark and separators: nothing that steers a terminal, so pipes get them as they are."""
+SHOWN_AT_MOST = 4000
+"""How many code points of one quote an answer shows on a terminal: a file without a line break may be one sentence."""
 
 
 def answer_json(answer: Answer, identifier: str | None = None) -> dict[str, Any]:
@@ -120,8 +123,13 @@ def print_trace(console: Console, answer: Answer, count: int = 30) -> None:
     _print(console, Text(", ".join(f"{stage} {spent:.1f} ms" for stage, spent in answer.timings_ms.items())))
 
 
-def print_quote(console: Console, quote: Quote, root: Path, number: int | None = None, *, answers: bool = True) -> None:
-    """Print a quote with its source: title, place, then the text with the answer in bold (only bold unless `answers`)."""
+def print_quote(
+    console: Console, quote: Quote, root: Path, number: int | None = None, *, answers: bool = True, whole: bool = False
+) -> None:
+    """Print a quote with its source: title, place, then the text with the answer in bold (only bold unless `answers`).
+
+    On a terminal a very long text is shown in part, and it is said so, unless `whole`.
+    """
     place = quote.place
     # Front matter gives the address: an escape sequence in it would reach the terminal.
     url = place.source.url if place.source.url and place.source.url.isprintable() else None
@@ -132,10 +140,30 @@ def print_quote(console: Console, quote: Quote, root: Path, number: int | None =
     _print(console, Text(place_line(place), style="dim"))
     if quote.state != "current":
         _print(console, Text(phrases.STATES[quote.state], style="yellow"))
-    _print(console, highlighted(quote, "bold green" if answers else "bold", piped=not console.is_terminal), indent=2)
+    part = quote if whole or not console.is_terminal else _part(quote)
+    if part.place.start > place.start:
+        _print(console, Text(phrases.CUT_BEFORE, style="dim"))
+    _print(console, highlighted(part, "bold green" if answers else "bold", piped=not console.is_terminal), indent=2)
+    if part is not quote:
+        cut = phrases.CUT.format(shown=len(part.text), all=len(quote.text), reference=printable(place.reference))
+        _print(console, Text(cut, style="dim"))
     if quote.also:
         places = ", ".join(f"{printable(other.path)}:{other.line_start}" for other in quote.also)
         _print(console, Text(phrases.ALSO.format(places=places), style="dim"))
+
+
+def _part(quote: Quote) -> Quote:
+    """The quote, or of a very long one the beginning; if its answer isn't in there, what ends with the answer or begins
+    with it."""
+    if len(quote.text) <= SHOWN_AT_MOST:
+        return quote
+    place = quote.place
+    answer = quote.highlights[0] if quote.highlights else Span(place.start, place.start)
+    start = min(max(place.start, answer.end - SHOWN_AT_MOST), answer.start)
+    end = min(start + SHOWN_AT_MOST, place.end)
+    highlights = tuple(Span(span.start, min(span.end, end)) for span in quote.highlights if start <= span.start < end)
+    text = quote.text[start - place.start : end - place.start]
+    return replace(quote, place=replace(place, start=start, end=end), text=text, highlights=highlights)
 
 
 def _print(console: Console, text: Text, indent: int = 0) -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sentencex
 
+from qabot.markdown import combine
 from qabot.types import Paragraph, Segmentation, Sentence, Span
 
 NEWLINE = re.compile(r"\r\n|\n|\r")
@@ -37,6 +38,8 @@ WRAP_LIMIT = 120
 WRAP_SLACK = 12
 """How many code points short of the full width a wrapped line may stop although the next word would fit."""
 HEADING_WORDS = 16
+HEADINGS = ("heading", "underlined")
+"""Kinds of the line that a heading's block begins with."""
 FRAGMENT_WORDS = 8
 SENTENCE_ENDS = tuple('.!?…。！？”"):;')
 BORDER = re.compile(r"[.!?…]++[\"”’)\]»]*+((?=\s+[\"“‘(\[«]*(?:[A-ZÀ-ÖØ-ÞА-ЯЁ]|\d+ [A-Z])))?")
@@ -90,7 +93,7 @@ place in a close race; it is never left out, so that it can still be quoted wher
 class _Line:
     start: int
     end: int
-    kind: str  # text | item | heading | code | blank
+    kind: str  # text | item | heading | code | blank, or what `combine` makes of them
 
 
 def line_spans(text: str) -> Iterator[Span]:
@@ -139,7 +142,7 @@ def is_fragment(line: str) -> bool:
 def segment(text: str, *, markdown: bool = False, language: str = "en") -> Segmentation:
     """Cut `text` into paragraphs and sentences.
 
-    markdown: read `#` headings, code fences and front matter as such. language: ISO 639-1 code whose
+    markdown: read headings, tables, code fences and front matter as such. language: ISO 639-1 code whose
     abbreviations to respect; full stops of all scripts are known in every language.
     Every code point that is not white space, list marker or markup belongs to exactly one sentence.
     """
@@ -152,24 +155,27 @@ def segment(text: str, *, markdown: bool = False, language: str = "en") -> Segme
         if content.start == content.end:
             continue
         number = len(paragraphs)
-        whole = first.kind in ("heading", "code")
-        spans = [content] if whole else list(_sentences(text, content, language))
+        if first.kind in HEADINGS:
+            heading = content
         paragraphs.append(Paragraph(content.start, content.end, heading))
+        if first.kind == "header":
+            spans = _rows(text, block)
+        else:
+            whole = first.kind in (*HEADINGS, "code")
+            spans = [content] if whole else list(_sentences(text, content, language))
         for span in spans:
             words = text[span.start : span.end]
             sentences.append(Sentence(span.start, span.end, number, is_fragment(words), is_furniture(words)))
-        if first.kind == "heading":
-            heading = content
     return Segmentation(tuple(paragraphs), tuple(sentences))
 
 
 def first_heading(text: str, *, markdown: bool) -> str | None:
     """The first heading's words, if the document opens with one or (Markdown) marks one."""
-    for line in _lines(text, markdown):
-        if line.kind == "heading":
-            span = _content(text, line, line, markdown)
+    for block in _blocks(text, _lines(text, markdown)):
+        if block[0].kind in HEADINGS:
+            span = _content(text, block[0], block[-1], markdown)
             return " ".join(text[span.start : span.end].split())
-        if line.kind != "blank" and not markdown:
+        if not markdown:
             return None
     return None
 
@@ -203,7 +209,10 @@ def _lines(text: str, markdown: bool) -> list[_Line]:
         else:
             kind = "text"
         result.append(_Line(line.start, line.end, kind))
-    return result
+    if not markdown:
+        return result
+    kinds = combine([text[line.start : line.end] for line in spans], [line.kind for line in result])
+    return [replace(line, kind=kind) for line, kind in zip(result, kinds, strict=True)]
 
 
 def _is_heading(text: str, spans: list[Span], position: int, body: str, markdown: bool) -> bool:
@@ -253,6 +262,10 @@ def _continues(text: str, line: _Line, following: _Line, width: int) -> bool:
     """Whether the break after `line` only wraps a sentence: the next word would not have fitted."""
     if line.kind == "code" or following.kind == "code":
         return line.kind == following.kind == "code"
+    if following.kind in ("underlined", "underline"):
+        return line.kind == "underlined"
+    if following.kind in ("delimiter", "row"):
+        return True
     if line.kind not in ("text", "item") or following.kind != "text" or not width:
         return False
     body, next_body = text[line.start : line.end].strip(), text[following.start : following.end].strip()
@@ -264,7 +277,7 @@ def _continues(text: str, line: _Line, following: _Line, width: int) -> bool:
 
 def _content(text: str, first: _Line, last: _Line, markdown: bool) -> Span:
     """A block without its list marker or heading signs."""
-    block = trim(text, first.start, last.end)
+    block = trim(text, first.start, last.start if last.kind == "underline" else last.end)
     start, end = block.start, block.end
     if first.kind == "item" and (marker := BULLET.match(text, start, end)):
         start = marker.end()
@@ -273,6 +286,11 @@ def _content(text: str, first: _Line, last: _Line, markdown: bool) -> Span:
         if closing := ATX_END.search(text, start, end):
             end = closing.start()
     return trim(text, start, end)
+
+
+def _rows(text: str, table: list[_Line]) -> list[Span]:
+    """The rows of a table; the line that sets its header apart is only markup."""
+    return [trim(text, line.start, line.end) for line in table if line.kind != "delimiter"]
 
 
 def _sentences(text: str, block: Span, language: str) -> Iterator[Span]:

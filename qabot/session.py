@@ -119,4 +119,5 @@ class Session:
             self._answerer.around(self._shown[number - 1], sentences),
             self._answerer.settings.documents,
             answers=self._last is not None and self._last.answered,
+            whole=True,
         )

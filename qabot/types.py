@@ -84,7 +84,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A run of sentences that belong together; `heading` is the nearest heading above it."""
+    """A run of sentences that belong together; `heading` is the last one that begins at or before it."""
 
     start: int
     end: int

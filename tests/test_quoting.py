@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -72,6 +73,16 @@ def test_furniture_does_not_join_a_quote(tmp_path: Path) -> None:
     assert quote.text == "Alpha came first."
 
 
+def test_what_has_no_words_answers_nothing(tmp_path: Path) -> None:
+    text = "One.\n\n* * *\n\n???\n\n7\n\n日本"
+    index = build_files(tmp_path, {"a.txt": text})
+    passages = index.passages_of(0, 0, len(text))
+    assert len(passages) == 5
+    # Such lines are still passages, and may stand in a quote of something else.
+    quotes = build_quotes(index, [Ranked(stored, 0.5) for stored in passages], 9, 1)
+    assert [quote.text for quote in quotes] == ["One.", "7", "日本"]
+
+
 def test_equal_texts_are_merged(tmp_path: Path) -> None:
     text = "The treaty was signed. It holds."
     index = build_files(tmp_path, {"a.txt": text, "b.txt": f"Intro.\n\n{text}", "c.txt": f"{text} More here."})
@@ -103,6 +114,82 @@ def test_a_quote_has_its_heading_and_lines(tmp_path: Path) -> None:
         place = make_quote(index, 0, Span(start, start + len(words)), (), 1).place
         assert (place.heading, (place.line_start, place.line_end)) == (heading, lines)
         assert place.reference == f"a.md:{start}-{start + len(words)}"
+
+
+@settings(max_examples=60)
+@given(
+    lines=st.lists(
+        st.sampled_from(["# Alpha", "## Beta beta", "## Gamma", "Two words", "It ends:", "- item", ""]), min_size=1
+    ),
+    order=st.randoms(use_true_random=False),
+    words=st.integers(1, 40),
+)
+def test_a_quote_stays_below_one_heading(lines: list[str], order: object, words: int, tmp_path_factory: object) -> None:
+    text = "\n".join(lines)
+    index = build_files(tmp_path_factory.mktemp("headings"), {"a.md": text})  # type: ignore[attr-defined]
+    passages: list[StoredPassage] = index.passages_of(0, 0, len(text))
+    order.shuffle(passages)  # type: ignore[attr-defined]
+    # By line, independent of how passages are cut: offset of a heading's words -> the words.
+    starts = {match.start(1): match[1] for match in re.finditer(r"^#+ (.*)$", text, re.MULTILINE)}
+    for quote in build_quotes(index, [Ranked(stored, 0.5) for stored in passages], len(passages), words):
+        assert quote.text == text[quote.place.start : quote.place.end]
+        assert not [start for start in starts if quote.place.start < start < quote.place.end]
+        above = [title for start, title in starts.items() if start <= quote.place.start]
+        assert quote.place.heading == (above[-1] if above else None)
+
+
+HANDBOOK = """# Handbook
+
+## Opening hours
+
+| Day | Opens | Closes |
+|-----|-------|--------|
+| Monday | 9:00 | 18:00 |
+| Friday | 9:00 | 15:00 |
+
+Closed on holidays.
+
+## Wi-Fi
+
+- Network: guest
+- Password: at the desk
+
+## Backups
+"""
+
+
+def handbook(tmp_path: Path, wanted: str, words: int = 90) -> Quote:
+    index = build_files(tmp_path, {"a.md": HANDBOOK})
+    (quote,) = build_quotes(index, ranked(index, wanted)[:1], 1, words)
+    return quote
+
+
+def test_a_heading_pulls_what_it_heads_and_no_more(tmp_path: Path) -> None:
+    quote = handbook(tmp_path, "Wi-Fi")
+    assert quote.text == "Wi-Fi\n\n- Network: guest\n- Password: at the desk"
+    assert quote.place.heading == "Wi-Fi"
+
+
+def test_the_row_of_a_table_comes_with_its_header(tmp_path: Path) -> None:
+    table = HANDBOOK[HANDBOOK.index("| Day") : HANDBOOK.index("\n\nClosed")]
+    quote = handbook(tmp_path / "1", "| Friday")
+    assert quote.text == table
+    assert [HANDBOOK[span.start : span.end] for span in quote.highlights] == ["| Friday | 9:00 | 15:00 |"]
+    assert quote.place.heading == "Opening hours"
+    # Header and delimiter row have 8 words, a row 7: there is no room for all of it.
+    assert handbook(tmp_path / "2", "| Friday", 21).text == "| Monday | 9:00 | 18:00 |\n| Friday | 9:00 | 15:00 |"
+    assert handbook(tmp_path / "3", "| Monday", 15).text == table[: table.index("\n| Friday")]
+
+
+def test_the_header_comes_before_the_rows_that_follow(tmp_path: Path) -> None:
+    rows = [f"| {n} | row |" for n in range(60)]
+    text = "\n".join(["| No | What |", "|---|---|", *rows])
+    index = build_files(tmp_path, {"a.md": text})
+    (quote,) = build_quotes(index, ranked(index, "| 20")[:1], 1, 120)
+    assert quote.text.startswith("| No | What |\n|---|---|\n| 0 | row |")
+    (far,) = build_quotes(index, ranked(index, "| 50")[:1], 1, 120)
+    assert "| No" not in far.text
+    assert rows[50] in far.text
 
 
 @settings(max_examples=40)

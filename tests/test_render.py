@@ -18,6 +18,7 @@ from rich.console import Console
 
 from qabot import phrases
 from qabot.render import (
+    SHOWN_AT_MOST,
     answer_json,
     highlighted,
     place_line,
@@ -332,3 +333,33 @@ def test_a_single_quote_has_no_number() -> None:
     stream = io.StringIO()
     print_quote(Console(file=stream), quote_of("x"), Path("/d"), None)
     assert stream.getvalue().startswith("The title\n")
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 9000), st.integers(1, 9000), st.integers(0, 9000))
+def test_a_terminal_shows_of_a_very_long_quote_a_marked_part_with_its_answer(
+    before: int, answer: int, after: int
+) -> None:
+    text = "b" * before + "A" * answer + "c" * after
+    quote = quote_of(text, (before, before + answer))
+    out = printed(answer_of(quote), force_terminal=True, width=10_000, color_system=None)
+    shown = "".join(run for line in out.split("\n")[2:] for run in re.findall(r"^  ([bAc]+)$", line.rstrip()))
+    if len(text) <= SHOWN_AT_MOST:
+        assert shown == text
+        assert "[...]" not in out
+    else:
+        assert len(shown) == SHOWN_AT_MOST
+        assert shown in text
+        assert shown.count("A") == min(answer, SHOWN_AT_MOST)
+        note = f"[...] Shown are {SHOWN_AT_MOST:,} of {len(text):,} characters. All of it: qabot show {quote.place.reference}"
+        assert note in out
+    # Elsewhere, and as an object, it is whole.
+    assert text in printed(answer_of(quote))
+    assert quote_json(quote)["text"] == text
+
+
+def test_the_whole_of_a_long_quote_can_be_had() -> None:
+    stream = io.StringIO()
+    print_quote(Console(file=stream, force_terminal=True, width=10_000), quote_of("x" * 9000), Path("/d"), whole=True)
+    assert "x" * 9000 in stream.getvalue()
+    assert "[...]" not in stream.getvalue()

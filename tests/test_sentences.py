@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from qabot.sentences import BORDER, first_heading, front_matter, is_furniture, line_number, line_spans, segment, trim
-from qabot.types import Segmentation
+from qabot.types import Segmentation, Span
 from support import HOSTILE, TEXTS, universal_lines
 
 MARKS = set("-*+•◦▪‣·●○–—#")
@@ -19,6 +20,11 @@ MARKS = set("-*+•◦▪‣·●○–—#")
 
 def texts_of(text: str) -> list[str]:
     return [text[s.start : s.end] for s in segment(text).sentences]
+
+
+def underlines(text: str, position: int) -> bool:
+    (line,) = [line for line in line_spans(text) if line.start <= position < line.end]
+    return not set(text[line.start : line.end]) - set("|:=- \t")
 
 
 def check(text: str, found: Segmentation) -> None:
@@ -37,9 +43,16 @@ def check(text: str, found: Segmentation) -> None:
         assert position <= paragraph.start < paragraph.end <= len(text)
         position = paragraph.end
         assert any(sentence.paragraph == number for sentence in found.sentences)
-        if paragraph.heading:
+        if paragraph.heading and paragraph.heading.start != paragraph.start:
             assert paragraph.heading.end <= paragraph.start
             assert any(other.start == paragraph.heading.start for other in found.paragraphs)
+        # The heading is the last one that has begun: a heading heads itself.
+        begun = [
+            other.start
+            for other in found.paragraphs[: number + 1]
+            if other.heading and other.heading.start == other.start
+        ]
+        assert (paragraph.heading.start if paragraph.heading else None) == (begun[-1] if begun else None)
     assert [s.paragraph for s in found.sentences] == sorted(s.paragraph for s in found.sentences)
     covered = bytearray(len(text))
     for sentence in found.sentences:
@@ -47,7 +60,9 @@ def check(text: str, found: Segmentation) -> None:
     for position, character in enumerate(text):
         if not covered[position]:
             # What no sentence holds is white space, or a mark that opens a list item or surrounds a heading.
-            assert character.isspace() or character == "\ufeff" or character in MARKS, (position, character)
+            # A line that underlines a heading, or sets the header of a table apart, has nothing else.
+            bare = character.isspace() or character == "\ufeff" or character in MARKS
+            assert bare or (character in "|:=" and underlines(text, position)), (position, character)
 
 
 @pytest.mark.parametrize("markdown", [False, True])
@@ -115,7 +130,48 @@ def test_headings_stand_above_their_paragraphs() -> None:
     text = "The Treaty\n\nIt was signed. It holds.\n\nIts End\n\nIt ended.\n"
     found = segment(text)
     above = [text[p.heading.start : p.heading.end] if p.heading else None for p in found.paragraphs]
-    assert above == [None, "The Treaty", "The Treaty", "Its End"]
+    assert above == ["The Treaty", "The Treaty", "Its End", "Its End"]
+    bare = segment("Some text.\n\n# A\n# B", markdown=True)
+    assert [p.heading for p in bare.paragraphs] == [None, Span(14, 15), Span(18, 19)]
+
+
+def markdown_it_tables(text: str) -> list[tuple[int, int]]:
+    """[first, past last) line of each table, by markdown-it (GFM)."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    return [(token.map[0], token.map[1]) for token in tokens if token.type == "table_open" and token.map]
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "| a | b |",
+                "a | b",
+                "|---|---|",
+                "--- | :-:",
+                "|:-|",
+                "| x |",
+                "text",
+                "",
+                "# h",
+                "| c | d | e |",
+                "|--|-|-|",
+                "- item",
+            ]
+        ),
+        max_size=9,
+    ).map("\n".join)
+)
+def test_the_rows_of_a_table_are_sentences_of_one_paragraph(text: str) -> None:
+    found = segment(text, markdown=True)
+    lines = text.split("\n")
+    starts = [sum(len(line) + 1 for line in lines[:n]) for n in range(len(lines))]
+    for first, last in markdown_it_tables(text):
+        inside = [s for s in found.sentences if starts[first] <= s.start < starts[last - 1] + len(lines[last - 1])]
+        assert len({s.paragraph for s in inside}) == 1
+        expected = [lines[first], *lines[first + 2 : last]]
+        assert [text[s.start : s.end] for s in inside] == expected
 
 
 @pytest.mark.parametrize(
@@ -128,10 +184,68 @@ def test_headings_stand_above_their_paragraphs() -> None:
         ("no heading", None),
         ("```\n# code\n```\n", None),
         ("# one\r\ntwo", "one"),
+        ("\ufeffBig Title\n=========\n\nText.", "Big Title"),
+        ("Big\nTitle\n---\nText.", "Big Title"),
+        ("---\nauthor: A\n---\nBig Title\n---\n", "Big Title"),
+        ("Text.\n\n---\n\nText.", None),
+        ("Big Title\n    ---\n", None),
+        ("Big Title\n   ---   \n", "Big Title"),
+        ("```\nBig Title\n===\n```\n", None),
     ],
 )
 def test_first_heading_of_markdown(text: str, title: str | None) -> None:
     assert first_heading(text, markdown=True) == title
+
+
+@pytest.mark.parametrize("line", ["|-" + " " * 10**6 + "x", "-" + " -" * 10**6 + "x", "|" + "-|" * 10**6 + "x"])
+def test_a_long_line_that_is_almost_markup_is_looked_at_once(line: str) -> None:
+    # By backtracking, this would take days.
+    assert not any(p.heading for p in segment(f"| a |\n{line}", markdown=True).paragraphs)
+
+
+def markdown_it_headings(text: str) -> list[str]:
+    """The words of each heading, by markdown-it (CommonMark)."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    return [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "Big Title",
+                "more words",
+                "===",
+                "---",
+                "-",
+                " =======  ",
+                "--- -",
+                "***",
+                "# Sign #",
+                "",
+                "",
+                "- item",
+                "> quoted",
+                "    indented",
+                "1 Introduction",
+                "x | y",
+                "- | -",
+            ]
+        ),
+        max_size=8,
+    ),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_headings_are_those_of_commonmark(lines: list[str], newline: str) -> None:
+    text = newline.join(lines)
+    assume(not front_matter(text))
+    found = segment(text, markdown=True)
+    headings = [p for p in found.paragraphs if p.heading and p.heading.start == p.start]
+    words = [" ".join(text[p.heading.start : p.heading.end].split()) for p in headings if p.heading]
+    expected = [" ".join(heading.split()) for heading in markdown_it_headings(text)]
+    assert words == expected
+    assert first_heading(text, markdown=True) == (expected[0] if expected else None)
 
 
 @pytest.mark.parametrize(
