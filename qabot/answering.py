@@ -17,7 +17,7 @@ from qabot.embedding import Encoder
 from qabot.errors import IndexMismatch
 from qabot.index import Index, StoredDocument
 from qabot.lexical import words
-from qabot.library import Library
+from qabot.library import Library, require_folder
 from qabot.loading import Loading
 from qabot.models import Tell, encoder_for_index
 from qabot.phrases import QUESTION_LIMIT
@@ -94,6 +94,8 @@ class Answerer(Library):
             found = build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
         with _timed(timings, "verify"):
             shown, gone = self._verified(found)
+            if gone:
+                require_folder(self.settings, index)
         outcome = outcome if shown else "nothing"
         return replace(
             answer,

@@ -55,6 +55,7 @@ def main() -> None:
 @main.command(short_help="Read the documents into the index.")
 @common
 @click.option("--skip-unreadable", is_flag=True, help="Go on without files that can't be read as text, and list them.")
+@click.option("--replace", is_flag=True, help="Go on though not one indexed document is in the folder any more.")
 @click.option("--rebuild", is_flag=True, help="Embed everything again and don't trust the index that is there.")
 def index(documents: Path | None, index: Path | None, config: Path | None, no_color: bool, **flags: bool) -> None:
     """Bring the index in step with the documents.
@@ -192,11 +193,14 @@ def verify(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(documents: Path | None, index: Path | None, config: Path | None, no_color: bool, as_json: bool) -> None:
     """Show what the index holds, how it was made, and which documents have changed since."""
-    from qabot.library import Library
+    from qabot.library import Library, require_folder
     from qabot.summaries import status_json, status_lines
 
     settings = settings_of(config, documents, index)
-    found = Library(settings).status()
+    library = Library(settings)
+    found = library.status()
+    if found.gone:
+        require_folder(settings, library.index)
     if as_json:
         click.echo(as_json_text(status_json(found)))
         return

@@ -16,6 +16,7 @@ from typing import Any
 from qabot.config import Settings
 from qabot.errors import QuestionError
 from qabot.index import Index, StoredDocument
+from qabot.library import require_folder
 from qabot.render import printable
 
 
@@ -64,8 +65,12 @@ class Verified:
 
 
 def verify_index(settings: Settings) -> Verified:
-    """Compare the index's bytes with its manifest, and every passage with the files as they are now."""
+    """Compare the index's bytes with its manifest, and every passage with the files as they are now.
+
+    Raises `DocumentsMissing` when not one document of the index is in the documents folder.
+    """
     index = Index(settings.index)
+    require_folder(settings, index)
     differing: list[str] = []
     for stored in index.documents():
         differing += _differences(index, stored, settings.documents)

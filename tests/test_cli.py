@@ -92,6 +92,54 @@ def test_index_of_an_empty_folder(folder: Path) -> None:
     assert "There are no .txt or .md files in empty: put some there and run `qabot index` again.\n" in result.stdout
 
 
+@pytest.mark.parametrize(("other", "flags"), [({}, []), ({"a.txt": "A."}, []), ({"a.txt": "A."}, ["--rebuild"])])
+def test_index_does_not_replace_every_document_unless_told_to(
+    indexed: Path, other: dict[str, str], flags: list[str]
+) -> None:
+    write_files(indexed / "other", other)
+    before = (indexed / "index/manifest.json").read_bytes()
+    result = run("index", "--documents", "other", *flags)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "The index in index holds 2 documents, and none of them is in other" in result.stderr
+    assert "--replace" in result.stderr
+    assert (indexed / "index/manifest.json").read_bytes() == before
+    result = run("index", "--documents", "other", "--replace", *flags)
+    assert result.exit_code == 0
+    assert ("2 removed" in result.stdout) is not bool(flags)
+    # An empty index has nothing to lose.
+    assert run("index").exit_code == (2 if other else 0)
+
+
+def test_documents_that_have_all_moved_are_indexed_without_being_told_to(indexed: Path) -> None:
+    (indexed / "documents").rename(indexed / "moved")
+    write_files(indexed / "documents", {})
+    (indexed / "moved").rename(indexed / "documents/archive")
+    result = run("index")
+    assert result.exit_code == 0
+    assert "2 renamed" in result.stdout
+
+
+@pytest.mark.parametrize("other", ["other", "nowhere"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ask", TREATY],
+        ["ask", TREATY, "--json"],
+        ["show", "treaty.txt:0-5"],
+        ["status"],
+        ["verify"],
+        ["status", "--json"],
+    ],
+)
+def test_a_folder_that_the_index_was_not_made_of_is_told(indexed: Path, other: str, command: list[str]) -> None:
+    write_files(indexed, {"other/a.txt": "A."})
+    result = run(*command, "--documents", other)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "The index in index holds 2 documents, and none of them is in " + other in result.stderr
+    assert "--documents DIR" in result.stderr
+    assert "qabot index --replace" in result.stderr
+
+
 def test_index_refuses_what_it_can_not_read_and_goes_on_when_told(folder: Path) -> None:
     write_files(folder, {"documents/bad.txt": b"\0\1\2", "documents/worse.txt": b"\0"})
     result = run("index")
