@@ -107,6 +107,7 @@ def ask(
     from qabot.render import answer_json, print_answer, print_trace
 
     answerer = Answerer(settings, teller(console_for(no_color, stderr=True)), loading)
+    answerer.check_scope(flags["scope"])
     options = {"scope": flags["scope"], "per_document": flags["per_document"], "explain": flags["explain"]}
     if flags["batch"]:
         from qabot.batch import read_questions

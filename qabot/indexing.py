@@ -9,6 +9,7 @@ from qabot.errors import DocumentError, DocumentsMissing, IndexDamaged, IndexMis
 from qabot.index import Index
 from qabot.library import place_of, require_folder
 from qabot.models import LARGE_READER, Tell, encoder_for_name
+from qabot.reader import READERS, load_reader
 from qabot.sentences import segment
 
 SAMPLES, SAMPLED_DOCUMENTS, SAMPLED_CHARACTERS = 64, 16, 20_000
@@ -38,6 +39,9 @@ def reindex(
 
         # The index doesn't need it, but the first question shall not wait for it.
         large_reader(tell)
+    elif settings.reader not in READERS:
+        # Nor shall it go to the network.
+        load_reader(settings.reader, settings.threads, tell, fetch=True)
     encoder = encoder_for_name(
         settings.model, threads=settings.threads, tell=tell, samples=lambda: sample_texts(folder, settings.language)
     )

@@ -171,8 +171,6 @@ def test_ask_without_an_answer(indexed: Path) -> None:
     result = run("ask", "hello")
     assert result.exit_code == 1
     assert result.stdout.startswith("Hello! Ask a question")
-    result = run("ask", "treaty", "--in", "nowhere")
-    assert (result.exit_code, result.stdout) == (1, "No document of the index is called that: nowhere.\n")
 
 
 def test_ask_in_a_scope_and_per_document(indexed: Path) -> None:
@@ -180,6 +178,30 @@ def test_ask_in_a_scope_and_per_document(indexed: Path) -> None:
     assert {quote["path"] for quote in value["quotes"]} == {"laws/office.txt"}
     value = json.loads(run("ask", "the treaty office", "--json", "--per-document").stdout)
     assert len({quote["path"] for quote in value["quotes"]}) == len(value["quotes"]) == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--in", "laws"]])
+def test_a_scope_that_names_nothing_is_an_error_with_the_closest_names(indexed: Path, more: list[str]) -> None:
+    for wrong, close in (
+        ("traety.txt", "treaty.txt"),
+        ("the treatie", "treaty.txt"),
+        ("law/ofice.txt", "laws/office.txt"),
+    ):
+        result = run("ask", TREATY, "--in", wrong, *more)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"No document of the index is called {wrong!r}. Did you mean {close}" in result.stderr
+    result = run("ask", TREATY, "--in", "qqqqqqq", *more)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "`qabot status` lists the documents" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["", " ", "/"])
+def test_an_empty_scope_is_refused(indexed: Path, name: str) -> None:
+    result = run("ask", TREATY, "--in", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--in is empty" in result.stderr
+    batch = run("ask", "--batch", "-", "--in", name, input='{"question": "x"}')
+    assert (batch.exit_code, batch.stdout) == (2, "")
 
 
 def test_ask_json(indexed: Path) -> None:
@@ -433,6 +455,18 @@ def test_an_index_of_another_model_is_refused(indexed: Path) -> None:
     result = run("ask", "x")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "built with the model 'fake'" in result.stderr
+
+
+def test_index_fetches_a_reader_that_is_not_qabots_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[tuple[str, bool]] = []
+
+    def load(name: str, threads: int, tell: object, *, fetch: bool = False) -> None:
+        fetched.append((name, fetch))
+
+    monkeypatch.setattr("qabot.indexing.load_reader", load)
+    (folder / "config.toml").write_text(CONFIG.replace('reader = "none"', 'reader = "some/reader"'))
+    assert run("index").exit_code == 0
+    assert fetched == [("some/reader", True)]
 
 
 def test_changed_and_removed_files_are_told_below_the_answer(indexed: Path) -> None:
