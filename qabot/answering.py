@@ -37,7 +37,7 @@ class Answerer(Library):
     """Answers questions from the index that `settings` name.
 
     Opens the index at once. Raises, beside what `Library` raises, `IndexMismatch` (built with another model
-    than the settings name) and `ModelError`. `tell` hears of anything slow. loading: the models, if they are on their
+    or language than the settings name) and `ModelError`. `tell` hears of anything slow. loading: the models, if they are on their
     way already.
     """
 
@@ -131,6 +131,11 @@ class Answerer(Library):
             raise IndexMismatch(
                 f"The index in {self.settings.index} was built with the model {recipe['model']!r}; the configuration says "
                 f"{self.settings.model!r}. Run `qabot index`, or set model = {str(recipe['model'])!r}."
+            )
+        if recipe["language"] != self.settings.language:
+            raise IndexMismatch(
+                f"The index in {self.settings.index} was built for the language {recipe['language']!r}; the configuration says "
+                f"{self.settings.language!r}. Run `qabot index`, or set language = {str(recipe['language'])!r}."
             )
         fingerprint = str(recipe["encoder"])
         if fingerprint not in self._encoders:

@@ -457,6 +457,15 @@ def test_an_index_of_another_model_is_refused(indexed: Path) -> None:
     assert "built with the model 'fake'" in result.stderr
 
 
+def test_an_index_of_another_language_is_refused(indexed: Path) -> None:
+    (indexed / "config.toml").write_text(CONFIG + 'language = "de"\n')
+    result = run("ask", "x")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "built for the language 'en'; the configuration says 'de'" in result.stderr
+    assert run("index").exit_code == 0
+    assert run("ask", TREATY).exit_code == 0
+
+
 def test_index_fetches_a_reader_that_is_not_qabots_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[tuple[str, bool]] = []
 
