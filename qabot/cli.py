@@ -73,7 +73,7 @@ def index(documents: Path | None, index: Path | None, config: Path | None, no_co
 
 
 @main.command(short_help="Answer a question with quotes.", help=QUESTION_HELP)
-@click.argument("question", required=False)
+@click.argument("words", nargs=-1, metavar="[QUESTION]")
 @common
 @click.option("-k", "--quotes", type=click.IntRange(1, 50), metavar="N", help="How many quotes at most.")
 @click.option(
@@ -93,9 +93,15 @@ def index(documents: Path | None, index: Path | None, config: Path | None, no_co
     help='Answer JSON lines {"id", "question"}; - reads stdin.',
 )
 def ask(
-    question: str | None, documents: Path | None, index: Path | None, config: Path | None, no_color: bool, **flags: Any
+    words: tuple[str, ...],
+    documents: Path | None,
+    index: Path | None,
+    config: Path | None,
+    no_color: bool,
+    **flags: Any,
 ) -> None:
     """See `QUESTION_HELP`."""
+    question = " ".join(words) if words else None
     if question is not None and flags["batch"]:
         raise click.UsageError("--batch reads its questions from a file; leave the QUESTION out.")
     settings = settings_of(config, documents, index, quotes=flags["quotes"])

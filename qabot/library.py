@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 
 from qabot.config import Settings
 from qabot.documents import Folder, all_missing, file_digest
-from qabot.errors import DocumentError, DocumentsMissing, IndexMismatch, UnknownReference
+from qabot.errors import DocumentError, DocumentsMissing, IndexMismatch, IndexMissing, UnknownReference
 from qabot.index import Index, StoredDocument
 from qabot.lexical import LEXICAL_VERSION
 from qabot.passages import PASSAGES_VERSION
@@ -147,7 +147,12 @@ class Library:
         )
 
     def _open(self) -> Index:
-        index = Index(self.settings.index)
+        try:
+            index = Index(self.settings.index)
+        except IndexMissing as error:
+            raise IndexMissing(
+                f"{error} The documents would be those in {self.settings.documents.resolve()}."
+            ) from error
         rules = {"passages": PASSAGES_VERSION, "lexical": LEXICAL_VERSION}
         if any(index.manifest.recipe.get(key) != version for key, version in rules.items()):
             raise IndexMismatch(

@@ -7,6 +7,7 @@ pictures (a document must not be able to steer the terminal); nothing else chang
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from qabot import phrases
 from qabot.types import Answer, Place, Quote, Span, Trace
 
 TAB = "    "
+LINE_BREAK = re.compile(r"\n|\r(?!\n)")
 
 
 def answer_json(answer: Answer, identifier: str | None = None) -> dict[str, Any]:
@@ -126,6 +128,8 @@ def print_quote(console: Console, quote: Quote, root: Path, number: int | None =
     _print(console, Text(place_line(place), style="dim"))
     if quote.state != "current":
         _print(console, Text(phrases.STATES[quote.state], style="yellow"))
+    if not console.is_terminal:
+        _print(console, Text(highlight_line(quote)))
     _print(console, highlighted(quote, "bold green" if answers else "bold"), indent=2)
     if quote.also:
         places = ", ".join(f"{printable(other.path)}:{other.line_start}" for other in quote.also)
@@ -142,11 +146,30 @@ def _print(console: Console, text: Text, indent: int = 0) -> None:
 
 def place_line(place: Place) -> str:
     """Publisher, date, file, line (or page) and heading, as one line."""
-    lines = f"{place.line_start}" if place.line_start == place.line_end else f"{place.line_start}-{place.line_end}"
-    where = f"page {place.page}" if place.page is not None else f"line {lines}"
+    where = f"page {place.page}" if place.page is not None else _lines(place.line_start, place.line_end)
     heading = place.heading if place.heading and place.heading != place.source.title else None
     facts = (place.source.publisher, place.source.author, place.source.date, f"{place.path}, {where}", heading)
     return printable(" · ".join(fact for fact in facts if fact))
+
+
+def highlight_line(quote: Quote) -> str:
+    """Which part of a quote is highlighted, for where nothing can be: its lines, and the references that `show` takes."""
+    found = []
+    for span in quote.highlights:
+        first, last = (_line_at(quote, position) for position in (span.start, max(span.start, span.end - 1)))
+        lines = "" if quote.place.page is not None else f"{_lines(first, last)}, "
+        found.append(f"{lines}{quote.place.path}:{span.start}-{span.end}")
+    return printable(f"Highlighted: {'; '.join(found)}")
+
+
+def _line_at(quote: Quote, position: int) -> int:
+    """The line of an offset into the document, inside the quote; CR LF is one line break."""
+    before = LINE_BREAK.finditer(quote.text)
+    return quote.place.line_start + sum(found.start() < position - quote.place.start for found in before)
+
+
+def _lines(first: int, last: int) -> str:
+    return f"line {first}" if first == last else f"lines {first}-{last}"
 
 
 def highlighted(quote: Quote, style: str) -> Text:

@@ -68,7 +68,7 @@ def test_index_says_what_changed(folder: Path) -> None:
         "! empty: e.md\n"
         "! in sources.toml, but not in the folder: gone.txt\n"
         "3 documents (1 added, 1 changed, 0 removed, 1 renamed, 0 unchanged), 3 passages.\n"
-        "1 texts embedded, 3 kept. The index is in index.\n"
+        "1 text embedded, 3 kept. The index is in index.\n"
     )
 
 
@@ -157,10 +157,21 @@ def test_ask(indexed: Path) -> None:
     result = run("ask", "The treaty was signed in Vienna")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.split("\n\n")[0] == (
-        "1. The Treaty\ntreaty.txt, line 3\nThe treaty was signed in Vienna. It ended the war."
+        "1. The Treaty\ntreaty.txt, line 3\nHighlighted: line 3, treaty.txt:12-44\n"
+        "The treaty was signed in Vienna. It ended the war."
     )
     one = run("ask", "The treaty was signed in Vienna", "-k", "1")
-    assert one.stdout == "The Treaty\ntreaty.txt, line 3\nThe treaty was signed in Vienna. It ended the war.\n"
+    assert one.stdout == (
+        "The Treaty\ntreaty.txt, line 3\nHighlighted: line 3, treaty.txt:12-44\n"
+        "The treaty was signed in Vienna. It ended the war.\n"
+    )
+
+
+def test_a_question_needs_no_quotation_marks(indexed: Path) -> None:
+    loose = run("ask", "The", "treaty", "was", "signed", "--quotes", "1", "in", "Vienna", "--json")
+    assert json.loads(loose.stdout)["question"] == "The treaty was signed in Vienna"
+    assert loose.exit_code == 0
+    assert run("ask", "").exit_code == 1
 
 
 def test_ask_without_an_answer(indexed: Path) -> None:
@@ -287,9 +298,12 @@ def test_show(indexed: Path) -> None:
     text = FILES["treaty.txt"]
     start = text.index("It ended")
     reference = f"treaty.txt:{start}-{start + 17}"
-    assert run("show", reference, "--sentences", "0").stdout == "The Treaty\ntreaty.txt, line 3\nIt ended the war.\n"
+    marked = f"Highlighted: line 3, {reference}\n"
+    assert run("show", reference, "--sentences", "0").stdout == (
+        f"The Treaty\ntreaty.txt, line 3\n{marked}It ended the war.\n"
+    )
     assert run("show", reference).stdout == (
-        "The Treaty\ntreaty.txt, line 1-5\n"
+        f"The Treaty\ntreaty.txt, lines 1-5\n{marked}"
         "The Treaty\n\nThe treaty was signed in Vienna. It ended the war.\n\nNobody came to the party.\n"
     )
     value = json.loads(run("show", reference, "--sentences", "1", "--json").stdout)
@@ -400,10 +414,12 @@ def test_status(indexed: Path) -> None:
 def test_without_an_index_every_command_says_what_to_do(command: list[str]) -> None:
     result = run(*command)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == (
-        "qabot: There is no index in index (no manifest.json). "
-        "Run `qabot index`, or name another folder with --index DIR.\n"
+    assert result.stderr.startswith(
+        f"qabot: There is no index in {Path('index').resolve()} (no manifest.json). "
+        "Run `qabot index`, or name another folder with --index DIR."
     )
+    documents = f" The documents would be those in {Path('documents').resolve()}.\n"
+    assert command == ["verify"] or result.stderr.endswith(documents)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_conversation(root: Path) -> None:
     out = talk(
         root, "", "help", "more", "show 1", "Treaty number 3 was signed", "more", "show 1", "show 9 9", "quit", "never"
     )
-    assert out.startswith("1 documents. Ask a question; help, quit.\n")
+    assert out.startswith("1 document. Ask a question; help, quit.\n")
     assert COMMANDS in out
     assert "There is no answer yet to show more of." in out
     assert "There is no quote 1; the last answer has 0." in out
@@ -68,6 +68,13 @@ def test_a_conversation(root: Path) -> None:
     assert numbers == list(range(1, len(numbers) + 1))
     assert "There is no quote 9; the last answer has 6." in out
     assert "never" not in out
+
+
+def test_show_alone_says_how_it_is_used(root: Path) -> None:
+    out = talk(root, "Treaty number 3 was signed", "show", "show one", "Show 1 2 3")
+    assert out.count("show N") == 2
+    # Words that only begin like a command are a question.
+    assert "Nothing in the documents" in out or "No sentence here" in out or "Treaty" in out.split("show N")[-1]
 
 
 def test_more_comes_to_an_end(root: Path) -> None:
