@@ -27,7 +27,7 @@ from qabot.refusal import calibration_recipe, choose_calibration, judge
 from qabot.reranking import probability, rerank, shown_score, spread
 from qabot.retrieval import Candidate, retrieve
 from qabot.smalltalk import is_foreign, kind_of
-from qabot.types import Answer, Quote, Span, State, Trace
+from qabot.types import WITHHELD, Answer, Quote, Span, State, Trace
 
 CANDIDATES = 50
 """How many candidates may become quotes, and are shown by `--explain`."""
@@ -67,6 +67,7 @@ class Answerer(Library):
         message is no question for the documents (`note` says what it is).
         """
         timings: dict[str, float] = {}
+        count = quotes or self.settings.quotes
         index = self.index
         recipe = index.manifest.recipe
         answer = Answer(question, "nothing", 0.0, (), str(recipe["model"]), index.id, scope=tuple(scope))
@@ -81,6 +82,15 @@ class Answerer(Library):
             # Half characters, left in an argument by bytes that are no text, can be told but not searched for.
             asked = question.encode(errors="replace").decode()
             candidates = retrieve(index, encoder, asked, documents)
+        withheld: dict[str, State] = {}
+        missing = self._missing(index, candidates)
+        if missing:
+            # What can't be quoted may not be judged either: the verdict would be shown with something else.
+            closest = self._quotes(index, candidates[:CANDIDATES], count, per_document)
+            places = [place.path for quote in closest for place in (quote.place, *quote.also)]
+            states = dict(missing.values())
+            withheld = {path: states[path] for path in places if path in states}
+            candidates = [candidate for candidate in candidates if candidate.stored.document not in missing]
         reader = self._loading.reader.result()
         if reader:
             with _timed(timings, "read"):
@@ -88,23 +98,25 @@ class Answerer(Library):
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
         with _timed(timings, "quote"):
-            ranking = [
-                Ranked(candidate.stored, shown_score(candidate)) for candidate in spread(candidates[:CANDIDATES])
-            ]
-            count = quotes or self.settings.quotes
-            found = build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
+            found = self._quotes(index, spread(candidates[:CANDIDATES]), count, per_document)
         with _timed(timings, "verify"):
-            shown, gone = self._verified(found)
-            if gone:
+            shown, lost = self._verified(found)
+            withheld |= lost
+            if "gone" in withheld.values():
                 require_folder(self.settings, index)
-        outcome = outcome if shown else "nothing"
+        if not shown:
+            outcome = "nothing"
+        elif outcome == "answered" and shown[0].text != found[0].text:
+            # Its file went while the question was being answered: what was trusted to answer isn't shown.
+            outcome = "related"
         return replace(
             answer,
             outcome=outcome,
             note=_why_nothing(question, index, encoder) if outcome == "nothing" else None,
             confidence=confidence,
             quotes=shown,
-            gone=gone,
+            gone=tuple(path for path, state in withheld.items() if state == "gone"),
+            unreadable=tuple(path for path, state in withheld.items() if state == "unreadable"),
             thresholds={"answered": calibration.answered, "related": calibration.related},
             timings_ms=timings,
             trace=_trace(index, candidates[:CANDIDATES]) if explain else (),
@@ -147,18 +159,27 @@ class Answerer(Library):
             )
         return index
 
-    def _verified(self, found: Sequence[Quote]) -> tuple[tuple[Quote, ...], tuple[str, ...]]:
-        """The quotes with their states; places whose file is gone are withheld, and their paths returned."""
+    def _missing(self, index: Index, candidates: Sequence[Candidate]) -> dict[int, tuple[str, State]]:
+        """Id -> path and state of the candidates' documents whose files can't be compared: one `stat` for each document."""
+        paths = index.paths(sorted({candidate.stored.document for candidate in candidates}))
+        found = {number: (path, self.missing(path)) for number, path in paths.items()}
+        return {number: (path, state) for number, (path, state) in found.items() if state}
+
+    def _quotes(self, index: Index, candidates: Sequence[Candidate], count: int, per_document: bool) -> list[Quote]:
+        ranking = [Ranked(candidate.stored, shown_score(candidate)) for candidate in candidates]
+        return build_quotes(index, ranking, count, self.settings.quote_words, per_document=per_document)
+
+    def _verified(self, found: Sequence[Quote]) -> tuple[tuple[Quote, ...], dict[str, State]]:
+        """The quotes with their states, and path -> state of places that are withheld because their file is gone or unreadable."""
         states: dict[tuple[str, str], State] = {}
-        shown, gone = [], []
+        shown = []
         for quote in found:
             places = [quote.place, *quote.also]
             for place in places:
                 key = place.path, place.sha256
                 if key not in states:
                     states[key] = self.state(*key)
-            gone += [place.path for place in places if states[place.path, place.sha256] == "gone"]
-            left = [place for place in places if states[place.path, place.sha256] != "gone"]
+            left = [place for place in places if states[place.path, place.sha256] not in WITHHELD]
             if not left:
                 continue
             # A copy that is still as indexed is shown before one that has changed.
@@ -167,7 +188,7 @@ class Answerer(Library):
             highlights = tuple(Span(span.start + shift, span.end + shift) for span in quote.highlights)
             state = states[left[0].path, left[0].sha256]
             shown.append(replace(quote, place=left[0], also=tuple(left[1:]), highlights=highlights, state=state))
-        return tuple(shown), tuple(dict.fromkeys(gone))
+        return tuple(shown), {path: state for (path, _), state in states.items() if state in WITHHELD}
 
 
 def _note(question: str, index: Index) -> str | None:
@@ -214,7 +235,7 @@ def _closest(documents: Sequence[StoredDocument], name: str) -> str:
 
 
 def _trace(index: Index, candidates: Sequence[Candidate]) -> tuple[Trace, ...]:
-    paths = {number: index.document(number).path for number in {c.stored.document for c in candidates}}
+    paths = index.paths(sorted({candidate.stored.document for candidate in candidates}))
     result = []
     for candidate in candidates:
         passage, document = candidate.stored.passage, candidate.stored.document

@@ -15,6 +15,7 @@ from qabot.phrases import counted
 from qabot.shell import (
     EXIT_ANSWERED,
     EXIT_NOTHING,
+    TARGET,
     as_json_text,
     common,
     console_for,
@@ -36,9 +37,7 @@ from qabot.shell import (
     help="Another config.toml, or an earlier --json report.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--html", type=click.Path(path_type=Path), metavar="OUT", help="Also write a report with plots and failures."
-)
+@click.option("--html", **TARGET, metavar="OUT", help="Also write a report with plots and failures.")
 @click.option(
     "--fail-under", multiple=True, metavar="METRIC=VALUE", help="Exit with 1 when a figure is worse than this."
 )
@@ -82,9 +81,7 @@ def evaluate_command(
 @click.command(short_help="Fit the probabilities that decide between answer and refusal.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @common
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="Where to write the calibration."
-)
+@click.option("--out", required=True, **TARGET, metavar="FILE", help="Where to write the calibration.")
 @click.option(
     "--method",
     type=click.Choice(["platt", "isotonic", "gated"]),
@@ -194,7 +191,7 @@ def feedback() -> None:
 
 
 @feedback.command("export", short_help="Write approved feedback as questions for `qabot eval`.")
-@click.argument("target", type=click.Path(path_type=Path), metavar="FILE")
+@click.argument("target", **TARGET, metavar="FILE")
 @common
 def feedback_export(
     target: Path, documents: Path | None, index: Path | None, config: Path | None, no_color: bool

@@ -43,7 +43,7 @@ class StoreError(QabotError):
 
 
 class IndexBusy(QabotError):
-    """Another process is building into the same index folder."""
+    """Another process is building into the same index folder, or replacing it again and again."""
 
 
 class UnknownReference(QabotError):

@@ -143,6 +143,10 @@ class Index:
         """The document with this id."""
         return document_of(self._query(f"SELECT {DOCUMENT} FROM documents WHERE id = ?", (number,))[0])
 
+    def paths(self, ids: Sequence[int]) -> dict[int, str]:
+        """Id -> path, of the documents with these ids."""
+        return {number: str(path) for number, path in self._select("id, path", "documents", "id", ids)}
+
     def find_document(self, path: str) -> StoredDocument | None:
         """The document at exactly this path, if the index has it."""
         rows = self._query(f"SELECT {DOCUMENT} FROM documents WHERE path = ?", (path,))
@@ -266,10 +270,17 @@ class Index:
         return {key: row for row, key in self._select("row, key", "vectors", "key", keys)}
 
     def check(self) -> list[str]:
-        """Read every byte and say what differs from the manifest: empty when nothing does."""
+        """Read every byte and say what differs from the manifest: empty when nothing does.
+
+        The files are opened by name: of a snapshot that has been replaced they are missing, which is no damage.
+        """
         wrong = []
         for name, expected, _ in self.manifest.files.values():
-            found = content_digest(self.folder / name)
+            try:
+                found = content_digest(self.folder / name)
+            except FileNotFoundError:
+                wrong.append(f"{self.folder / name} is missing")
+                continue
             if found != expected:
                 wrong.append(f"{self.folder / name} has sha256 {found}; the manifest says {expected}")
         return [*wrong, *(self._collection.check() if self._collection is not None else ())]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from qabot.build import BuildReport, Progress, build_index, no_progress
 from qabot.config import Settings
 from qabot.documents import Folder, file_digest, is_markdown
@@ -70,9 +72,10 @@ def _refuse_another_folder(folder: Folder, settings: Settings) -> None:
         require_folder(settings, index)
     except DocumentsMissing:
         for path in folder.listing().paths:
-            digest = file_digest(folder.root / path)
-            if digest and index.find_digest(digest):
-                return
+            with suppress(DocumentError):  # for the build to report
+                digest = file_digest(folder.root / path)
+                if digest and index.find_digest(digest):
+                    return
         raise
 
 

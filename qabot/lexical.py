@@ -12,6 +12,7 @@ misspelt, misheard or inflected.
 from __future__ import annotations
 
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,8 @@ import tantivy
 LEXICAL_VERSION = f"3 tantivy {metadata.version('tantivy')}"
 """Part of the recipe: what a lexical folder holds depends on these rules and on the engine."""
 
+READERS_LOCK = ".tantivy-meta.lock"
+"""An empty file of a lexical folder; a reader makes it where it is missing."""
 ANALYZER, SPACES = "stemmed", "spaces"
 PIECE = 4
 K1 = 1.2
@@ -128,10 +131,8 @@ class Lexical:
 
     def __init__(self, folder: Path, removed: Removed | None = None) -> None:
         self._removed = removed
-        self._index = tantivy.Index.open(str(folder))
-        register(self._index)
+        self._index, self._searcher = open_folder(folder)
         self._schema = self._index.schema
-        self._searcher = self._index.searcher()
         self._analyzer = analyzer()
         self._facts = OTHER_FACTS if is_wide(self._index) else FACTS
 
@@ -259,6 +260,30 @@ def facts_of(entry: LexicalEntry, stems: Callable[[str], list[str]], wide: bool)
         return entry.facts
     known = set(stems(entry.text))
     return " ".join(word for word in WORD.findall(entry.facts) if not known.issuperset(stems(word)))
+
+
+def open_folder(folder: Path) -> tuple[tantivy.Index, tantivy.Searcher]:
+    """A lexical folder, open for reading, also where it may not be written.
+
+    tantivy opens the readers' lock for writing, though it writes nothing. Where it may not (a read-only disk, an index that
+    another user built), it gets a folder of links with a lock of its own; what it has mapped by then outlives them.
+    Raises `ValueError` when there is no such index.
+    """
+    if os.access(folder / READERS_LOCK, os.W_OK):
+        return _opened(folder)
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="qabot-words-") as aside:
+        for file in folder.iterdir():
+            if file.name != READERS_LOCK:
+                (Path(aside) / file.name).symlink_to(file.resolve())
+        return _opened(Path(aside))
+
+
+def _opened(folder: Path) -> tuple[tantivy.Index, tantivy.Searcher]:
+    index = tantivy.Index.open(str(folder))
+    register(index)
+    return index, index.searcher()
 
 
 def register(index: tantivy.Index) -> None:

@@ -6,13 +6,15 @@ indexed. Thread-safe; everything here blocks.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from qabot.config import Settings
-from qabot.documents import Folder, all_missing, file_digest
+from qabot.documents import Folder, Listing, all_missing, file_digest
 from qabot.errors import DocumentError, DocumentsMissing, IndexMismatch, IndexMissing, UnknownReference
 from qabot.index import Index, StoredDocument
 from qabot.lexical import LEXICAL_VERSION
@@ -30,7 +32,11 @@ FOLLOWS = "The document of that quote has been changed or removed, and the index
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The index and how the files differ from it. Paths are sorted; `bytes` counts the files of the index."""
+    """The index and how the files differ from it. Paths are sorted; `bytes` counts the files of the index.
+
+    unreadable: documents, and folders of the documents folder, that can't be read. problem: why new files couldn't be
+    looked for at all; None when they were.
+    """
 
     index: str
     manifest: Manifest
@@ -38,12 +44,14 @@ class Status:
     documents: tuple[StoredDocument, ...]
     changed: tuple[str, ...]
     gone: tuple[str, ...]
+    unreadable: tuple[str, ...]
     new: tuple[str, ...]
+    problem: str | None
 
     @property
     def current(self) -> bool:
-        """True when every file is as it was indexed and none is new."""
-        return not (self.changed or self.gone or self.new)
+        """True when every file is as it was indexed, none is new, and all could be looked at."""
+        return not (self.changed or self.gone or self.unreadable or self.new or self.problem)
 
 
 class Library:
@@ -85,7 +93,8 @@ class Library:
         Raises `UnknownReference` when the index has no such place.
         """
         match = REFERENCE.fullmatch(reference.strip())
-        if not match:
+        # Bytes of an argument that are no text come as half characters, which no path of an index has.
+        if not match or reference != reference.encode(errors="replace").decode():
             raise UnknownReference(
                 f"{reference!r} is no reference. Expected path:start-end as `qabot ask --json` gives them, "
                 "for example notes/a.txt:120-340."
@@ -122,20 +131,37 @@ class Library:
 
     def state(self, path: str, sha256: str) -> State:
         """The file at `path` now, compared with the digest it was indexed with."""
-        found = file_digest(self.settings.documents / path)
+        try:
+            found = file_digest(self.settings.documents / path)
+        except DocumentError:
+            return "unreadable"
         if found is None:
             return "gone"
         return "current" if found == sha256 else "changed"
+
+    def missing(self, path: str) -> State | None:
+        """What keeps the file at `path` from being compared, "gone" or "unreadable"; None when nothing is seen to. Opens nothing."""
+        file = self.settings.documents / path
+        try:
+            mode = file.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return "gone"
+        except OSError:
+            return "unreadable"
+        if not stat.S_ISREG(mode):
+            return "gone"
+        return None if os.access(file, os.R_OK) else "unreadable"
 
     def status(self) -> Status:
         """Counts, recipe, and what has changed since indexing; reads every file of the documents folder."""
         index = self.index
         documents = tuple(index.documents())
         states = {document.path: self.state(document.path, document.sha256) for document in documents}
+        problem = None
         try:
-            present = Folder(self.settings.documents).listing().paths
-        except DocumentError:
-            present = ()
+            listing = Folder(self.settings.documents).listing()
+        except DocumentError as error:
+            listing, problem = Listing((), ()), str(error)
         return Status(
             index=index.id,
             manifest=index.manifest,
@@ -143,7 +169,9 @@ class Library:
             documents=documents,
             changed=tuple(path for path, state in states.items() if state == "changed"),
             gone=tuple(path for path, state in states.items() if state == "gone"),
-            new=tuple(path for path in present if path not in states),
+            unreadable=tuple(sorted([*(p for p, state in states.items() if state == "unreadable"), *listing.locked])),
+            new=tuple(path for path in listing.paths if path not in states and path not in listing.locked),
+            problem=problem,
         )
 
     def _open(self) -> Index:

@@ -24,10 +24,12 @@ NOTES = {
 """Note of an `Answer` -> sentence."""
 
 GONE = "Withheld: a passage of {path}, which has been removed since it was indexed. Run `qabot index`."
+UNREADABLE = "Withheld: a passage of {path}, which can't be read now. Give qabot the right to read it."
 STATES: dict[State, str] = {
     "current": "The file still holds what was indexed.",
     "changed": "The file has changed since this was indexed; the quote is from the older text. Run `qabot index`.",
     "gone": "The file has been removed since this was indexed.",
+    "unreadable": "The file can't be read now, so it couldn't be compared with what was indexed.",
 }
 ALSO = "Also in {places}"
 QUESTION_LIMIT = 2000

@@ -1,8 +1,9 @@
 """Answers -> JSON and terminal text. Pure.
 
 Owns: the documented JSON form, and what a person sees in a terminal. Refuses to know where answers come from.
-A quote's text goes into JSON untouched. On a terminal, lines wrap and control characters are shown as
-pictures (a document must not be able to steer the terminal); nothing else changes.
+A quote's text goes into JSON untouched. Everywhere else control characters are shown as pictures (a document must not
+be able to steer the terminal that it ends in) and line breaks of every kind are "\\n"; nothing else changes where output is piped.
+On a terminal lines wrap, tabs are spaces, line separators break lines, and what is invisible isn't sent.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from qabot.types import Answer, Place, Quote, Span, Trace
 
 TAB = "    "
 LINE_BREAK = re.compile(r"\n|\r(?!\n)")
+HARMLESS = "\t\u00ad\ufeff\u2028\u2029"
+"""Tab, soft hyphen, byte-order mark and separators: nothing that steers a terminal, so pipes get them as they are."""
 
 
 def answer_json(answer: Answer, identifier: str | None = None) -> dict[str, Any]:
@@ -36,6 +39,7 @@ def answer_json(answer: Answer, identifier: str | None = None) -> dict[str, Any]
         "note": answer.note,
         "quotes": [quote_json(quote) for quote in answer.quotes],
         "gone": list(answer.gone),
+        "unreadable": list(answer.unreadable),
         "model": answer.model,
         "index": answer.index,
         "timings_ms": {stage: round(spent, 2) for stage, spent in answer.timings_ms.items()},
@@ -90,6 +94,8 @@ def print_answer(console: Console, answer: Answer, root: Path) -> None:
         print_quote(console, quote, root, number if len(quotes) > 1 else None, answers=answer.answered)
     for path in answer.gone:
         _print(console, Text(phrases.GONE.format(path=printable(path)), style="yellow"))
+    for path in answer.unreadable:
+        _print(console, Text(phrases.UNREADABLE.format(path=printable(path)), style="yellow"))
 
 
 def print_trace(console: Console, answer: Answer, count: int = 30) -> None:
@@ -121,7 +127,7 @@ def print_quote(console: Console, quote: Quote, root: Path, number: int | None =
     place = quote.place
     # Front matter gives the address: an escape sequence in it would reach the terminal.
     url = place.source.url if place.source.url and place.source.url.isprintable() else None
-    link = url or (root / place.path).resolve().as_uri()
+    link = url or (root / place.path).absolute().as_uri()
     head = Text(f"{number}. " if number else "", style="bold cyan")
     head.append(printable(place.source.title), Style(bold=True, color="cyan", link=link))
     _print(console, head)
@@ -130,7 +136,7 @@ def print_quote(console: Console, quote: Quote, root: Path, number: int | None =
         _print(console, Text(phrases.STATES[quote.state], style="yellow"))
     if not console.is_terminal:
         _print(console, Text(highlight_line(quote)))
-    _print(console, highlighted(quote, "bold green" if answers else "bold"), indent=2)
+    _print(console, highlighted(quote, "bold green" if answers else "bold", piped=not console.is_terminal), indent=2)
     if quote.also:
         places = ", ".join(f"{printable(other.path)}:{other.line_start}" for other in quote.also)
         _print(console, Text(phrases.ALSO.format(places=places), style="dim"))
@@ -141,7 +147,8 @@ def _print(console: Console, text: Text, indent: int = 0) -> None:
     if console.is_terminal:
         console.print(Padding(text, (0, indent, 0, indent), expand=False), overflow="fold")
     else:
-        console.print(text, soft_wrap=True)
+        # Not through the console: it would widen tabs.
+        console.file.write(f"{text.plain}\n")
 
 
 def place_line(place: Place) -> str:
@@ -172,24 +179,27 @@ def _lines(first: int, last: int) -> str:
     return f"line {first}" if first == last else f"lines {first}-{last}"
 
 
-def highlighted(quote: Quote, style: str) -> Text:
-    """The quote's text with its highlights in `style`, ready for a terminal."""
+def highlighted(quote: Quote, style: str, *, piped: bool = False) -> Text:
+    """The quote's text with its highlights in `style`, ready for a terminal, or for a pipe."""
+    keep = HARMLESS if piped else ""
     text = Text()
     position = quote.place.start
     for span in (*quote.highlights, Span(quote.place.end, quote.place.end)):
-        text.append(printable(quote.text[position - quote.place.start : span.start - quote.place.start]))
-        text.append(printable(quote.text[span.start - quote.place.start : span.end - quote.place.start]), style)
+        text.append(printable(quote.text[position - quote.place.start : span.start - quote.place.start], keep))
+        text.append(printable(quote.text[span.start - quote.place.start : span.end - quote.place.start], keep), style)
         position = span.end
     return text
 
 
-def printable(text: str) -> str:
-    """`text` with control and direction-changing characters as visible pictures; line breaks stay."""
-    return "".join(map(_picture, text.replace("\r\n", "\n").replace("\t", TAB)))
+def printable(text: str, keep: str = "") -> str:
+    """`text` with control and direction-changing characters as visible pictures; line breaks stay, and what `keep` has."""
+    return "".join(sign if sign in keep else _picture(sign) for sign in text.replace("\r\n", "\n"))
 
 
 def _picture(character: str) -> str:
     code = ord(character)
+    if character == "\t":
+        return TAB
     if character in "\n\u200c\u200d":  # joiners are part of how words are written
         return character
     if character in "\r\x0b\x0c\x85\u2028\u2029":

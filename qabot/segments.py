@@ -18,7 +18,20 @@ from typing import Any
 
 import tantivy
 
-from qabot.lexical import FACTS, OTHER_FACTS, LexicalEntry, analyzer, facts_of, is_wide, pieces, register, schema, words
+from qabot.lexical import (
+    FACTS,
+    OTHER_FACTS,
+    READERS_LOCK,
+    LexicalEntry,
+    analyzer,
+    facts_of,
+    is_wide,
+    open_folder,
+    pieces,
+    register,
+    schema,
+    words,
+)
 
 HEAP_BYTES = 200_000_000
 """More than a batch needs: what doesn't fit becomes a segment early."""
@@ -27,8 +40,7 @@ BATCH_BLOCKS = 40_000
 order that it draws: so their blocks stay in order, and the bytes are the same every time."""
 CONTINUED = 1 << 64
 """Segments that continue another folder's are numbered from here."""
-META, MANAGED, READERS_LOCK = "meta.json", ".managed.json", ".tantivy-meta.lock"
-"""The last is empty; a reader makes it where it is missing."""
+META, MANAGED = "meta.json", ".managed.json"
 
 
 def write_lexical(
@@ -42,7 +54,7 @@ def write_lexical(
     """
     kept = _segments_of(base) if base else []
     if base:
-        wide = is_wide(tantivy.Index.open(str(base)))
+        wide = is_wide(open_folder(base)[0])
     for segment in kept:
         for file in sorted(base.iterdir()) if base else ():
             if file.name.startswith(segment["segment_id"].replace("-", "")):

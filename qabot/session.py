@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.history import FileHistory
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from rich.console import Console
 from rich.text import Text
 
 from qabot.answering import Answerer
 from qabot.errors import QabotError
+from qabot.phrases import RELATED, counted
 from qabot.render import print_answer, print_quote, print_trace
-from qabot.types import Answer
+from qabot.types import Answer, Quote
 
+SHOW_USAGE = "show N: quote N in its surroundings (show N 10: ten sentences on each side)"
 COMMANDS = """Ask a question, or:
   more        more quotes for the last question
   show N      quote N in its surroundings (show N 10: ten sentences on each side)
@@ -30,9 +32,18 @@ SURROUNDINGS = 4
 def history_file() -> Path:
     """Where questions are remembered: `$XDG_STATE_HOME/qabot/history`, by default under `~/.local/state`."""
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    path = Path(home) / "qabot" / "history"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return Path(home) / "qabot" / "history"
+
+
+def session_history() -> History:
+    """The history in its file; in memory where that can't be written."""
+    path = history_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError:
+        return InMemoryHistory()
+    return FileHistory(str(path))
 
 
 class Session:
@@ -41,14 +52,14 @@ class Session:
     def __init__(self, answerer: Answerer, console: Console, prompt: PromptSession[str] | None = None) -> None:
         self._answerer = answerer
         self._console = console
-        self._prompt = prompt or PromptSession(history=FileHistory(str(history_file())))
+        self._prompt = prompt or PromptSession(history=session_history())
         self._last: Answer | None = None
-        self._wanted = 0
+        self._shown: list[Quote] = []
 
     def run(self, *, scope: Sequence[str] = (), per_document: bool = False, explain: bool = False) -> None:
         """Read lines until `quit` or the end of input."""
         count = len(self._answerer.documents())
-        self._console.print(Text(f"{count:,} documents. Ask a question; help, quit.", style="dim"))
+        self._console.print(Text(f"{counted(count, 'document')}. Ask a question; help, quit.", style="dim"))
         while True:
             try:
                 line = self._prompt.prompt("? ").strip()
@@ -67,15 +78,17 @@ class Session:
         words = line.split()
         if not words:
             return
-        if words[0] in ("help", "?"):
+        if words in (["help"], ["?"]):
             self._console.print(Text(COMMANDS))
+        elif words == ["show"]:
+            self._console.print(Text(f"Which one? {SHOW_USAGE}", style="dim"))
         elif words == ["more"]:
             self._more(scope, per_document)
         elif words[0] == "show" and all(word.isdecimal() for word in words[1:]) and len(words) in (2, 3):
             self._show(int(words[1]), int(words[2]) if len(words) == 3 else SURROUNDINGS)
         else:
-            self._wanted = self._answerer.settings.quotes
             self._last = self._answerer.ask(line, scope=scope, per_document=per_document, explain=explain)
+            self._shown = [] if self._last.outcome == "nothing" else list(self._last.quotes)
             print_answer(self._console, self._last, self._answerer.settings.documents)
             if explain:
                 self._console.print()
@@ -85,22 +98,28 @@ class Session:
         if self._last is None or not self._last.quotes:
             self._console.print(Text("There is no answer yet to show more of. Ask a question first.", style="dim"))
             return
-        self._wanted += self._answerer.settings.quotes
-        answer = self._answerer.ask(self._last.question, quotes=self._wanted, scope=scope, per_document=per_document)
-        known = {quote.place.reference for quote in self._last.quotes}
+        wanted = len(self._shown) + self._answerer.settings.quotes
+        answer = self._answerer.ask(self._last.question, quotes=wanted, scope=scope, per_document=per_document)
+        known = {quote.place.reference for quote in self._shown}
         fresh = [quote for quote in answer.quotes if quote.place.reference not in known]
-        for number, quote in enumerate(fresh, len(self._last.quotes) + 1):
+        if fresh and not answer.answered:
+            self._console.print(Text(RELATED, style="bold"))
+        for number, quote in enumerate(fresh, len(self._shown) + 1):
             self._console.print()
-            print_quote(self._console, quote, self._answerer.settings.documents, number)
+            print_quote(self._console, quote, self._answerer.settings.documents, number, answers=answer.answered)
         if not fresh:
             self._console.print(Text("There are no more.", style="dim"))
+        self._shown += fresh
         self._last = answer
 
     def _show(self, number: int, sentences: int) -> None:
-        quotes = self._last.quotes if self._last else ()
-        if not 1 <= number <= len(quotes):
-            self._console.print(Text(f"There is no quote {number}; the last answer has {len(quotes)}.", style="dim"))
+        if not 1 <= number <= len(self._shown):
+            said = f"There is no quote {number}; the last answer has {len(self._shown)}."
+            self._console.print(Text(said, style="dim"))
             return
         print_quote(
-            self._console, self._answerer.around(quotes[number - 1], sentences), self._answerer.settings.documents
+            self._console,
+            self._answerer.around(self._shown[number - 1], sentences),
+            self._answerer.settings.documents,
+            answers=self._last is not None and self._last.answered,
         )

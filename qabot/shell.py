@@ -28,7 +28,7 @@ class Group(click.Group):
     """Reports what qabot raises on purpose as one message and exit code 2, and names the nearest command."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; `QabotError` ends here and nowhere else."""
+        """Run the command; `QabotError` ends here and nowhere else, and so does what the system refuses (rights, disks)."""
         try:
             return super().invoke(ctx)
         except QabotError as error:
@@ -38,6 +38,14 @@ class Group(click.Group):
             # The reader of a pipe (head, less) has seen enough.
             sys.stderr.close()
             ctx.exit(EXIT_ANSWERED)
+        except Exception as error:
+            import sqlite3
+
+            if not isinstance(error, (OSError, sqlite3.OperationalError)):
+                raise
+            said = f"{error}. See that the folder may be read and written and that its disk has room."
+            click.secho(f"qabot: {said}", err=True, fg="red" if sys.stderr.isatty() else None)
+            ctx.exit(EXIT_ERROR)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -68,6 +76,17 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     for flag in reversed(flags):
         command = flag(command)
     return command
+
+
+def in_a_folder(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """For flags that name a file to write: said before the work, not after it, that there is no folder for it."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"There is no folder {path.parent}. Make it first.")
+    return path
+
+
+TARGET: dict[str, Any] = {"type": click.Path(path_type=Path, dir_okay=False, writable=True), "callback": in_a_folder}
+"""Options of a flag that names a file to write."""
 
 
 def settings_of(config: Path | None, documents: Path | None, index: Path | None, **flags: Any) -> Settings:

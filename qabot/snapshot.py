@@ -72,7 +72,7 @@ def manifest_stamp(folder: Path) -> tuple[int, int, int] | None:
     """Changes whenever a new snapshot is committed; None while there is none. One `stat`."""
     try:
         found = (folder / MANIFEST).stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_mtime_ns, found.st_ino, found.st_size
 
@@ -126,12 +126,15 @@ def _remove(path: Path) -> None:
 
 
 def content_digest(path: Path) -> str:
-    """sha256 of a file's bytes, or of the names and bytes of a folder's files, hexadecimal."""
+    """sha256 of a file's bytes, or of the names and bytes of a folder's files, hexadecimal.
+
+    Raises `FileNotFoundError` when there is neither.
+    """
     if path.is_file():
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else ():
+    for file in sorted(path.iterdir()):
         digest.update(f"{file.name} {content_digest(file)}\n".encode())
     return digest.hexdigest()
 

@@ -72,7 +72,10 @@ def status_lines(status: Status, settings: Settings) -> list[str]:
     lines += _listed("", (f"{d.path}  {d.source.title}  ({counted(d.passages, 'passage')})" for d in status.documents))
     lines += _listed("~ changed since indexing", status.changed)
     lines += _listed("- gone since indexing", status.gone)
+    lines += _listed("! can't be read", status.unreadable)
     lines += _listed("+ not indexed yet", status.new)
+    if status.problem:
+        lines.append(f"! New files can't be looked for. {printable(status.problem)}")
     lines.append("Up to date." if status.current else "Run `qabot index` to bring the index in step.")
     return lines
 
@@ -101,7 +104,9 @@ def status_json(status: Status) -> dict[str, Any]:
         "delta": manifest.delta,
         "changed": list(status.changed),
         "gone": list(status.gone),
+        "unreadable": list(status.unreadable),
         "new": list(status.new),
+        "problem": status.problem,
         "current": status.current,
     }
 

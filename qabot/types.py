@@ -119,8 +119,10 @@ class Place:
         return f"{self.path}:{self.start}-{self.end}"
 
 
-State = Literal["current", "changed", "gone"]
-"""A document's file compared with what was indexed: the same bytes, other bytes, or no such file."""
+State = Literal["current", "changed", "gone", "unreadable"]
+"""A document's file compared with what was indexed: the same bytes, other bytes, no such file, or one that can't be read."""
+WITHHELD: tuple[State, ...] = ("gone", "unreadable")
+"""In these states no answer quotes a document: it can't be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ class Answer:
     confidence: calibrated probability, 0..1, that the documents answer. quotes: best first; unless
     `answered`, they are only the closest passages. note: identifier of a fixed phrase (`qabot.phrases`) that
     explains an outcome without quotes. scope: the documents or folders asked for, as they were given. gone: paths whose quotes were withheld, their files having been removed
-    since indexing. thresholds: the least confidence of each outcome. model, index: what answered. timings_ms: stage -> milliseconds.
+    since indexing; unreadable: because their files can't be read. thresholds: the least confidence of each outcome. model, index: what answered. timings_ms: stage -> milliseconds.
     """
 
     question: str
@@ -175,6 +177,7 @@ class Answer:
     note: str | None = None
     scope: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
     thresholds: dict[str, float] = field(default_factory=dict)
     timings_ms: dict[str, float] = field(default_factory=dict)
     trace: tuple[Trace, ...] = ()

@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from qabot.config import Settings
-from qabot.errors import QuestionError
+from qabot.errors import IndexBusy, QuestionError
 from qabot.index import Index, StoredDocument
 from qabot.library import require_folder
+from qabot.phrases import counted
 from qabot.render import printable
+
+TRIES = 5
+"""How often an index that keeps being replaced is verified anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,8 @@ class Verified:
     def lines(self) -> list[str]:
         """In words and numbers."""
         wrong = [*self.damaged, *self.differing, *self.wrong_quotes]
-        checked = f"{self.passages:,} passages of {self.documents:,} documents"
-        checked += f" and {self.quotes:,} quotes" if self.quotes else ""
+        checked = f"{counted(self.passages, 'passage')} of {counted(self.documents, 'document')}"
+        checked += f" and {counted(self.quotes, 'quote')}" if self.quotes else ""
         verdict = "every one is in its file, character for character." if self.sound else f"{len(wrong):,} differ."
         return [*(f"! {printable(line)}" for line in wrong), f"Checked {checked}: {verdict}"]
 
@@ -67,15 +71,23 @@ class Verified:
 def verify_index(settings: Settings) -> Verified:
     """Compare the index's bytes with its manifest, and every passage with the files as they are now.
 
-    Raises `DocumentsMissing` when not one document of the index is in the documents folder.
+    An index that is replaced meanwhile is verified anew. Raises `IndexBusy` when that goes on and on, and
+    `DocumentsMissing` when not one document of the index is in the documents folder.
     """
-    index = Index(settings.index)
-    require_folder(settings, index)
-    differing: list[str] = []
-    for stored in index.documents():
-        differing += _differences(index, stored, settings.documents)
-    manifest = index.manifest
-    return Verified(manifest.documents, manifest.passages, tuple(differing), tuple(index.check()))
+    for _ in range(TRIES):
+        index = Index(settings.index)
+        require_folder(settings, index)
+        differing: list[str] = []
+        for stored in index.documents():
+            differing += _differences(index, stored, settings.documents)
+        manifest = index.manifest
+        found = Verified(manifest.documents, manifest.passages, tuple(differing), tuple(index.check()))
+        if Index(settings.index).id == index.id:
+            return found
+    raise IndexBusy(
+        f"The index in {settings.index} was replaced {TRIES} times while it was being verified. "
+        "Run `qabot verify` again when nothing builds it."
+    )
 
 
 def verify_answers(settings: Settings, lines: Iterable[str]) -> tuple[int, tuple[str, ...]]:
@@ -131,10 +143,12 @@ def _differences(index: Index, stored: StoredDocument, root: Path) -> list[str]:
             f"{stored.path} is gone or is no longer text in {stored.encoding}; {stored.passages:,} passages can't be compared"
         ]
     text, sha256 = found
+    # Whole, and sliced here: in SQLite every slice would go through the text from its beginning.
+    indexed = index.text(stored.id)
     wrong = 0
     for passage in index.passages_of(stored.id, 0, index.length(stored.id)):
         span = passage.passage
-        wrong += text[span.start : span.end] != index.text(stored.id, span.start, span.end)
+        wrong += text[span.start : span.end] != indexed[span.start : span.end]
     if wrong:
         return [
             f"{stored.path} has changed since indexing: {wrong:,} of {stored.passages:,} passages are no longer at their place"

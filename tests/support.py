@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import threading
 import zlib
@@ -156,6 +158,18 @@ def universal_lines(text: str) -> list[int]:
         ends = character == "\n" or (character == "\r" and text[position + 1 : position + 2] != "\n")
         lines.append(lines[-1] + ends)
     return lines
+
+
+def forbid(monkeypatch: Any, folder: Path) -> None:
+    """Let this process be refused to list `folder`, as anybody but root would be by its rights."""
+    scandir = os.scandir
+
+    def refused(path: Any) -> Any:
+        if str(path) == str(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
 
 
 def names(folder: Path) -> set[str]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qabot.answering import Answerer
-from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing, UnknownReference
+from qabot.documents import file_digest
+from qabot.errors import DocumentError, IndexDamaged, IndexMismatch, IndexMissing, UnknownReference
 from qabot.library import Library
 from qabot.phrases import QUESTION_LIMIT
+from qabot.quoting import build_quotes
 from qabot.smalltalk import kind_of
 from qabot.snapshot import MANIFEST
-from support import FakeEncoder, build, settings_for, write_files
+from qabot.types import Quote
+from support import FakeEncoder, build, forbid, settings_for, write_files
 
 FILES = {
     "treaty.txt": "The Treaty\n\nThe treaty was signed in Vienna. It ended the war.\n\nNobody came to the party.\n",
@@ -171,6 +175,76 @@ def test_a_file_that_is_gone_is_withheld_and_named(answerer: Answerer, tmp_path:
     assert (alone.quotes, alone.outcome, alone.answered) == ((), "nothing", False)
 
 
+def test_a_file_that_is_gone_has_no_say_in_the_verdict(tmp_path: Path, fake: FakeEncoder) -> None:
+    """What is left is judged as if the file had never been there: a fresh index is the oracle."""
+    for path, question in (("laws/office.txt", "The office opens at nine"), ("treaty.txt", "Nobody came to the party")):
+        root = tmp_path / path.replace("/", "-")
+        build(write_files(root / "documents", FILES), root / "index", fake)
+        answerer = Answerer(settings_for(root))
+        assert answerer.ask(question).answered
+        (root / "documents" / path).unlink()
+        answer = answerer.ask(question)
+        build(root / "documents", root / "index", fake)
+        fresh = Answerer(settings_for(root)).ask(question)
+        assert not fresh.answered
+        assert answer.gone == (path,)
+        assert (answer.outcome, answer.confidence) == (fresh.outcome, fresh.confidence)
+        assert {quote.text for quote in answer.quotes} == {quote.text for quote in fresh.quotes}
+
+
+def test_a_file_that_goes_while_it_is_quoted_is_no_answer(
+    answerer: Answerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*arguments: Any, **options: Any) -> list[Quote]:
+        found = build_quotes(*arguments, **options)
+        (tmp_path / "documents/laws/office.txt").unlink()
+        return found
+
+    monkeypatch.setattr("qabot.answering.build_quotes", late)
+    answer = answerer.ask("The office opens at nine")
+    assert (answer.outcome, answer.gone) == ("related", ("laws/office.txt",))
+    assert "laws/office.txt" not in {quote.place.path for quote in answer.quotes}
+
+
+def unreadable(path: Path) -> None:
+    """Make a file one that can be found but not opened; by rights alone it couldn't be done for root."""
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def test_a_file_that_cannot_be_read_is_withheld_and_named(answerer: Answerer, tmp_path: Path) -> None:
+    unreadable(tmp_path / "documents/laws/office.txt")
+    answer = answerer.ask("The treaty was signed in Vienna", quotes=20)
+    assert (answer.outcome, answer.gone, answer.unreadable) == ("answered", (), ("laws/office.txt",))
+    assert answer.quotes[0].place.path in ("treaty.txt", "laws/copy.txt")
+    assert "laws/office.txt" not in {quote.place.path for quote in answer.quotes}
+    assert not answerer.ask("The office opens at nine").answered
+    alone = answerer.ask("The office opens at nine", scope=["office"])
+    assert (alone.quotes, alone.outcome, alone.unreadable) == ((), "nothing", ("laws/office.txt",))
+    assert answerer.quote("laws/office.txt:0-10").state == "unreadable"
+
+
+def test_a_file_that_stops_being_readable_while_it_is_quoted_is_no_answer(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Path) -> str | None:
+        if path.name == "office.txt":
+            raise DocumentError(f"{path} can't be read (Input/output error).")
+        return file_digest(path)
+
+    monkeypatch.setattr("qabot.library.file_digest", failing)
+    answer = answerer.ask("The office opens at nine")
+    assert (answer.outcome, answer.gone, answer.unreadable) == ("related", (), ("laws/office.txt",))
+
+
+def test_a_folder_where_a_file_was_is_no_file(answerer: Answerer, tmp_path: Path) -> None:
+    (tmp_path / "documents/laws/office.txt").unlink()
+    (tmp_path / "documents/laws/office.txt").mkdir()
+    assert answerer.ask("The office opens at nine").gone == ("laws/office.txt",)
+    assert answerer.quote("laws/office.txt:0-10").state == "gone"
+    assert answerer.status().gone == ("laws/office.txt",)
+
+
 def test_of_two_copies_the_one_that_is_current_is_shown(answerer: Answerer, tmp_path: Path) -> None:
     question = "The treaty was signed in Vienna"
     for path, other in (("treaty.txt", "laws/copy.txt"), ("laws/copy.txt", "treaty.txt")):
@@ -245,6 +319,7 @@ def test_many_threads_get_the_same_answer(answerer: Answerer) -> None:
         ":0-1",
         "none.txt:0-1",
         "a:-1-2",
+        "caf\udce9.txt:1-3",
     ],
 )
 def test_references_that_name_nothing(answerer: Answerer, reference: str) -> None:
@@ -290,7 +365,26 @@ def test_status_tells_what_has_changed(answerer: Answerer, tmp_path: Path) -> No
     status = answerer.status()
     assert (status.changed, status.gone, status.new) == (("treaty.txt",), ("laws/copy.txt",), ("new.txt",))
     assert not status.current
-    assert Library(settings_for(tmp_path, documents=tmp_path / "none")).status().gone == tuple(sorted(FILES))
+    assert status.problem is None
+    lost = Library(settings_for(tmp_path, documents=tmp_path / "none")).status()
+    assert lost.gone == tuple(sorted(FILES))
+    assert lost.problem is not None
+    assert "nothing is there" in lost.problem
+
+
+def test_status_tells_what_cannot_be_read(answerer: Answerer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unreadable(tmp_path / "documents/treaty.txt")
+    locked = write_files(tmp_path / "documents/locked", {"new.txt": "y"})
+    forbid(monkeypatch, locked)
+    status = answerer.status()
+    assert (status.changed, status.gone, status.new) == ((), (), ())
+    assert status.unreadable == ("locked", "treaty.txt")
+    assert not status.current
+    forbid(monkeypatch, tmp_path / "documents")
+    status = answerer.status()
+    assert (status.unreadable, status.new, status.current) == (("treaty.txt",), (), False)
+    assert status.problem is not None
+    assert f"The folder {tmp_path / 'documents'} can't be read (Permission denied)" in status.problem
 
 
 def test_per_document(answerer: Answerer) -> None:

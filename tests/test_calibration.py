@@ -330,7 +330,7 @@ def test_a_file_that_is_not_as_written_is_refused(tmp_path: Path, text: str, say
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=says):
         read_calibration(file)
-    with pytest.raises(ModelError, match="is no calibration"):
+    with pytest.raises(ModelError, match="nothing is there"):
         read_calibration(tmp_path / "missing.json")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from qabot import __version__
 from qabot.cli import main
 from qabot.phrases import NOTES
+from qabot.snapshot import MANIFEST
 from support import FakeEncoder, write_files
 from test_render import ANSWER, QUOTE, TRACE, matches
 
@@ -479,7 +481,7 @@ def test_an_index_of_another_language_is_refused(indexed: Path) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert "built for the language 'en'; the configuration says 'de'" in result.stderr
     assert run("index").exit_code == 0
-    assert run("ask", TREATY).exit_code == 0
+    assert run("ask", "The treaty was signed in Vienna").exit_code == 0
 
 
 def test_index_fetches_a_reader_that_is_not_qabots_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -500,6 +502,82 @@ def test_changed_and_removed_files_are_told_below_the_answer(indexed: Path) -> N
     out = run("ask", "The treaty was signed in Vienna at the office").stdout
     assert "The file has changed since this was indexed; the quote is from the older text. Run `qabot index`.\n" in out
     assert "Withheld: a passage of laws/office.txt, which has been removed since it was indexed." in out
+
+
+def test_a_file_that_cannot_be_read_spoils_neither_answer_nor_status(indexed: Path) -> None:
+    office = indexed / "documents/laws/office.txt"
+    office.unlink()
+    office.symlink_to("office.txt")
+    result = run("ask", "The treaty was signed in Vienna at the office")
+    assert result.exit_code == 0
+    assert "The treaty was signed in Vienna." in result.stdout
+    assert result.stdout.endswith(
+        "Withheld: a passage of laws/office.txt, which can't be read now. Give qabot the right to read it.\n"
+    )
+    assert json.loads(run("ask", TREATY, "--json", "-k", "9").stdout)["unreadable"] == ["laws/office.txt"]
+    assert run("status").stdout.endswith(
+        "! can't be read: laws/office.txt\nRun `qabot index` to bring the index in step.\n"
+    )
+    assert "The file can't be read now" in run("show", "laws/office.txt:0-10").stdout
+
+
+def test_status_says_that_the_folder_cannot_be_listed(indexed: Path) -> None:
+    (indexed / "documents").rename(indexed / "moved")
+    out = run("status").stdout
+    assert "! New files can't be looked for. The documents folder is documents, but nothing is there." in out
+    assert json.loads(run("status", "--json").stdout)["problem"].startswith("The documents folder is documents")
+    (indexed / "moved").rename(indexed / "documents")
+    write_files(indexed, {"documents/sources.toml": "garbage"})
+    out = run("status").stdout
+    assert "sources.toml" in out
+    assert "Up to date" not in out
+
+
+@pytest.mark.parametrize("command", [["ask", "x"], ["status"], ["index"], ["show", "a:0-1"], ["verify"]])
+@pytest.mark.parametrize("name", [MANIFEST, "lock", "vectors-*"])
+def test_an_index_that_may_not_be_read_or_written_is_told_in_one_sentence(
+    indexed: Path, command: list[str], name: str
+) -> None:
+    (path,) = (indexed / "index").glob(name)
+    path.unlink()
+    path.symlink_to(path.name)  # can be found, but not opened
+    result = run(*command)
+    if name == "lock" and command != ["index"]:
+        assert "lock" not in result.stderr
+    else:
+        assert result.exit_code == 2
+        assert re.fullmatch(rf"qabot: .*{path.name}.*\n", result.stderr)
+        assert result.stderr.endswith(". See that the folder may be read and written and that its disk has room.\n")
+
+
+def test_an_index_that_is_a_file_is_missing(folder: Path) -> None:
+    for command in ("ask", "show", "status"):
+        result = run(command, *(["a:0-1"] if command != "status" else []), "--index", "config.toml")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("qabot: There is no index in config.toml (no manifest.json).")
+
+
+def test_a_full_disk_is_told_and_the_old_index_serves(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    write_files(indexed, {"documents/treaty.txt": "Another text."})
+    monkeypatch.setattr("qabot.gathering.Gathering.finish", full)
+    result = run("index")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "qabot: disk I/O error. See that the folder may be read and written and that its disk has room.\n"
+    )
+    assert "The treaty was signed in Vienna." in run("ask", TREATY).stdout
+
+
+def test_a_mistake_of_qabot_is_not_taken_for_one_of_the_disk(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("qabot.library.Library.status", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("status")
 
 
 def test_help_and_version() -> None:

@@ -55,6 +55,26 @@ def test_eval_fails_under_a_floor_and_refuses_unknown_gold(folder: Path) -> None
     assert "no.txt" in result.stderr
 
 
+def test_where_a_result_cannot_be_written_is_told_before_anything_is_measured(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object, **options: object) -> None:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr("qabot.evaluation.run.evaluate", never)
+    for command in (
+        ["eval", "q.jsonl", "--html", "none/report.html"],
+        ["calibrate", "q.jsonl", "--out", "none/c.json"],
+        ["feedback", "export", "none/f.jsonl"],
+    ):
+        result = run(*command)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "There is no folder none. Make it first." in result.stderr
+        result = run(*command[:-1], "documents")
+        assert result.exit_code == 2
+        assert "'documents' is a directory" in result.stderr
+
+
 def test_eval_compares_with_an_earlier_report(folder: Path) -> None:
     (folder / "before.json").write_text(run("eval", "q.jsonl", "--json").stdout, encoding="utf-8")
     found = json.loads(run("eval", "q.jsonl", "--json", "--compare", "before.json").stdout)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from qabot.documents import Folder, decode, file_digest, read_document
 from qabot.documents.sources import load_sources
 from qabot.errors import DocumentError
-from support import HOSTILE, SEEDS, TEXTS, write_files
+from support import HOSTILE, SEEDS, TEXTS, build, forbid, write_files
 
 RUSSIAN = "Права человека в России: обзор за год. Власти усилили давление на журналистов и адвокатов. " * 8
 FRENCH = "Où sont les défenseurs des droits ? L’été dernier, à Genève, ils étaient très nombreux – déjà. " * 8
@@ -248,8 +248,7 @@ def test_what_may_not_be_read_is_named(tmp_path: Path) -> None:
         file_digest(tmp_path / "a.txt")
     (tmp_path / "sub").chmod(0)
     try:
-        with pytest.raises(DocumentError, match="sub"):
-            Folder(tmp_path).listing()
+        assert Folder(tmp_path).listing().locked == ("sub",)
     finally:
         (tmp_path / "sub").chmod(0o755)
 
@@ -260,8 +259,29 @@ def test_a_file_that_went_away_has_no_digest(tmp_path: Path) -> None:
     assert file_digest(tmp_path / "a.txt" / "b.txt") is None
     with pytest.raises(DocumentError, match=r"b\.txt"):
         read_document(tmp_path, "b.txt")
-    with pytest.raises(DocumentError, match="can't be read"):
-        file_digest(tmp_path)
+    assert file_digest(tmp_path) is None
+
+
+def test_a_folder_that_cannot_be_listed_is_told_where_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_files(tmp_path / "documents", {"a.txt": "a", "sub/locked/b.txt": "b", "sub/c.txt": "c"})
+    forbid(monkeypatch, root / "sub" / "locked")
+    folder = Folder(root)
+    listing = folder.listing()
+    assert listing.paths == ("a.txt", "sub/c.txt", "sub/locked")
+    assert listing.locked == ("sub/locked",)
+    with pytest.raises(DocumentError, match=r"The folder .*sub/locked can't be read.*--skip-unreadable"):
+        folder.read("sub/locked")
+    with pytest.raises(DocumentError, match=r"sub/locked.*--skip-unreadable"):
+        build(root, tmp_path / "index")
+    report = build(root, tmp_path / "index", skip_unreadable=True)
+    assert report.added == ("a.txt", "sub/c.txt")
+    assert [left.path for left in report.unreadable] == ["sub/locked"]
+    assert build(root, tmp_path / "index", skip_unreadable=True).unreadable == report.unreadable
+    forbid(monkeypatch, root)
+    with pytest.raises(DocumentError, match=r"The folder .*documents can't be read"):
+        folder.listing()
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing
 from qabot.index import Index
-from qabot.snapshot import FORMAT, MANIFEST, manifest_stamp
-from support import HOSTILE, SEEDS, FakeEncoder, build, build_files, universal_lines
+from qabot.snapshot import FORMAT, MANIFEST, content_digest, manifest_stamp
+from support import HOSTILE, SEEDS, FakeEncoder, build, build_files, universal_lines, write_files
 
 FAKE = FakeEncoder()
 
@@ -167,6 +167,14 @@ def test_documents_are_found_by_path_and_digest(seeds: Index) -> None:
         assert seeds.document(document.id) == document
     assert seeds.find_document("nothing.txt") is None
     assert seeds.find_digest("f" * 12) is None
+
+
+def test_what_is_not_there_has_no_digest(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a": "x", "folder/b": "y"})
+    digests = {content_digest(tmp_path / name) for name in ("a", "folder", "folder/b")}
+    assert len(digests) == 3
+    with pytest.raises(FileNotFoundError, match="none"):
+        content_digest(tmp_path / "none")
 
 
 def test_the_stamp_changes_with_the_snapshot_only(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ ANSWER: dict[str, Check] = {
     "note": lambda value: value is None or value in phrases.NOTES,
     "quotes": lambda value: all(matches(item, QUOTE) for item in value),
     "gone": lambda value: all(isinstance(item, str) for item in value),
+    "unreadable": lambda value: all(isinstance(item, str) for item in value),
     "model": str,
     "index": str,
     "timings_ms": lambda value: all(isinstance(v, int | float) and v >= 0 for v in value.values()),
@@ -145,7 +146,12 @@ def test_the_json_of_any_quote_is_untouched(text: str) -> None:
     assert value["quotes"][0]["text"] == text
 
 
-PLAIN = st.text(st.characters(categories=["L", "N", "P", "S", "Zs", "Mn"]), min_size=1, max_size=400)
+KEPT = "\t\u00ad\ufeff\u2028\u2029\u200c\u200d"
+PLAIN = st.text(
+    st.one_of(st.characters(categories=["L", "N", "P", "S", "Zs", "Mn"]), st.sampled_from(KEPT)),
+    min_size=1,
+    max_size=400,
+)
 
 
 @settings(max_examples=200)
@@ -173,7 +179,8 @@ def test_no_control_character_reaches_a_terminal(text: str, title: str) -> None:
         # Links are the only escape sequences without colours; a link's target is percent-encoded.
         out = re.sub(r"\x1b\]8;[^\x1b\x07]*\x1b\\", "", re.sub(r"\x1b\[[0-9;]*m", "", out))
         for character in out:
-            assert character in "\n\u200c\u200d" or unicodedata.category(character) not in (
+            kept = "\n\u200c\u200d" if terminal else "\n" + KEPT
+            assert character in kept or unicodedata.category(character) not in (
                 "Cc",
                 "Cf",
                 "Cs",
@@ -183,23 +190,29 @@ def test_no_control_character_reaches_a_terminal(text: str, title: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "shown", "piped"),
     [
-        ("a\r\nb\rc\nd", "a\nb\nc\nd"),
-        ("\x1b[31mred\x07\0", "␛[31mred␇␀"),
-        ("\u202eabc\u2066", "<U+202E>abc<U+2066>"),
-        ("a\u2028b\x0bc\x0cd\x85e", "a\nb\nc\nd\ne"),
-        ("\ufeffmark, soft\u00adhyphen", "mark, softhyphen"),
-        ("\ttab", "    tab"),
-        ("\x7f\x9b", "<U+007F><U+009B>"),
-        ("👩\u200d👩 می\u200cخواهم é e\u0301", "👩\u200d👩 می\u200cخواهم é e\u0301"),
-        ("\u200b", "<U+200B>"),
-        ("[bold]no markup[/bold] :smile:", "[bold]no markup[/bold] :smile:"),
+        ("a\r\nb\rc\nd", "a\nb\nc\nd", "a\nb\nc\nd"),
+        ("\x1b[31mred\x07\0", "␛[31mred␇␀", "␛[31mred␇␀"),
+        ("\u202eabc\u2066", "<U+202E>abc<U+2066>", "<U+202E>abc<U+2066>"),
+        ("a\u2028b\x0bc\x0cd\x85e\u2029f", "a\nb\nc\nd\ne\nf", "a\u2028b\nc\nd\ne\u2029f"),
+        ("\ufeffmark, soft\u00adhyphen", "mark, softhyphen", "\ufeffmark, soft\u00adhyphen"),
+        ("\ttab", "    tab", "\ttab"),
+        ("\x7f\x9b", "<U+007F><U+009B>", "<U+007F><U+009B>"),
+        (
+            "👩\u200d👩 می\u200cخواهم é e\u0301",
+            "👩\u200d👩 می\u200cخواهم é e\u0301",
+            "👩\u200d👩 می\u200cخواهم é e\u0301",
+        ),
+        ("\u200b", "<U+200B>", "<U+200B>"),
+        ("[bold]no markup[/bold] :smile:", "[bold]no markup[/bold] :smile:", "[bold]no markup[/bold] :smile:"),
     ],
 )
-def test_pictures_of_what_would_not_be_seen(text: str, shown: str) -> None:
+def test_pictures_of_what_would_not_be_seen(text: str, shown: str, piped: str) -> None:
     assert printable(text) == shown
-    assert shown in printed(answer_of(quote_of(text)), force_terminal=False)
+    assert printed(answer_of(quote_of(text)), force_terminal=False).endswith(f"\n{piped}\n")
+    lines = printed(answer_of(quote_of(text)), force_terminal=True, color_system=None, width=80).split("\n")
+    assert [line.strip() for line in lines[2:-1]] == [line.strip() for line in shown.split("\n")]
 
 
 def test_an_answer_on_paper() -> None:

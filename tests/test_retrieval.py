@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qabot.index import Index, StoredPassage
-from qabot.lexical import asked_words, expanded, names, pieces, words
+from qabot.lexical import READERS_LOCK, Lexical, asked_words, expanded, names, pieces, words
 from qabot.retrieval import dense_scores, retrieve
 from qabot.types import Source
 from support import SEEDS, TEXTS, FakeEncoder, build, build_files
@@ -31,6 +33,38 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Index:
     target = tmp_path_factory.mktemp("seeds")
     build(SEEDS, target)
     return Index(target)
+
+
+def test_a_folder_of_words_that_may_not_be_written_finds_the_same(tmp_path: Path, seeds: Index) -> None:
+    (folder,) = seeds.folder.glob("lexical-*")
+    copy = tmp_path / "lexical"
+    shutil.copytree(folder, copy)
+    # For anybody but root a lock of another user or on a read-only disk; a link to itself can't be written by root either.
+    (copy / READERS_LOCK).unlink()
+    (copy / READERS_LOCK).symlink_to(READERS_LOCK)
+    before = set(copy.iterdir())
+    locked, free = Lexical(copy), Lexical(folder)
+    for question in QUESTIONS:
+        found = free.search(question, 60, lambda word: [])
+        assert locked.search(question, 60, lambda word: []) == found
+    assert locked.knows("rights")
+    assert set(copy.iterdir()) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_an_index_that_may_only_be_read_answers(tmp_path: Path) -> None:
+    index = build_files(tmp_path, {"a.txt": "The treaty was signed in Vienna."}).folder
+    folders = [index, *(path for path in index.iterdir() if path.is_dir())]
+    for path in index.rglob("*"):
+        if path.is_file():
+            path.chmod(0o444)
+    for path in folders:
+        path.chmod(0o555)
+    try:
+        assert retrieve(Index(index), FAKE, "Where was the treaty signed?")
+    finally:
+        for path in folders:
+            path.chmod(0o755)
 
 
 def everything(index: Index) -> list[StoredPassage]:

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from qabot.answering import Answerer
 from qabot.errors import IndexDamaged
-from qabot.session import COMMANDS, Session, history_file
+from qabot.phrases import RELATED
+from qabot.session import COMMANDS, Session, history_file, session_history
 from qabot.snapshot import MANIFEST
 from support import REPOSITORY, SEEDS, FakeEncoder, build, settings_for, write_files
 
@@ -71,10 +72,42 @@ def test_a_conversation(root: Path) -> None:
 
 
 def test_show_alone_says_how_it_is_used(root: Path) -> None:
-    out = talk(root, "Treaty number 3 was signed", "show", "show one", "Show 1 2 3")
-    assert out.count("show N") == 2
-    # Words that only begin like a command are a question.
-    assert "Nothing in the documents" in out or "No sentence here" in out or "Treaty" in out.split("show N")[-1]
+    out = talk(root, "show")
+    assert "Which one? show N: quote N in its surroundings" in out
+    assert "Nothing in the documents" not in out
+
+
+def test_more_after_a_refusal_shows_all_passages_as_no_answer(root: Path) -> None:
+    # "related": what was shown isn't shown again. "nothing": no passage was shown, so the first come now.
+    for question, outcome, numbers in (("signed zebra", "related", [4, 5, 6]), ("zebra quantum", "nothing", [1, 2, 3])):
+        answerer = Answerer(settings_for(root))
+        answer = answerer.ask(question)
+        assert (answer.outcome, len(answer.quotes)) == (outcome, 3)
+        texts = [quote.text for quote in answerer.ask(question, quotes=6).quotes]
+        out = talk(root, question, "more")
+        more = out[out.rindex(RELATED) :]
+        assert out.count(RELATED) == (2 if outcome == "related" else 1)
+        assert [int(number) for number in re.findall(r"^(\d+)\. a$", more, re.MULTILINE)] == numbers
+        assert [line for line in more.splitlines() if line in texts] == texts[numbers[0] - 1 : numbers[-1]]
+        shown = talk(root, question, "more", f"show {numbers[-1]} 0", f"show {numbers[-1] + 1}")
+        assert shown.count(texts[numbers[-1] - 1]) == 2
+        assert f"There is no quote {numbers[-1] + 1}; " in shown
+        assert ("There is no quote 1;" in talk(root, question, "show 1")) == (outcome == "nothing")
+        stream = io.StringIO()
+        console = Console(file=stream, force_terminal=True, color_system="truecolor", width=200)
+        Session(answerer, console, Script(question, "more", "show 1")).run()  # type: ignore[arg-type]
+        assert "\x1b[1;32m" not in stream.getvalue()
+
+
+def test_more_of_an_answer_is_shown_as_one(root: Path) -> None:
+    assert RELATED not in talk(root, "Treaty number 3 was signed", "more", "more")
+
+
+def test_questions_may_begin_with_help(root: Path) -> None:
+    for line in ("help desk opening hours?", "? what was signed", "helpful treaties"):
+        assert COMMANDS not in talk(root, line)
+    for line in ("help", "?", " help "):
+        assert COMMANDS in talk(root, line)
 
 
 def test_more_comes_to_an_end(root: Path) -> None:
@@ -110,7 +143,19 @@ def test_an_error_is_told_and_the_session_goes_on(root: Path, monkeypatch: pytes
 def test_the_history_has_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert history_file() == tmp_path / "qabot" / "history"
-    assert history_file().parent.is_dir()
+    session_history().append_string("A question")
+    assert "+A question" in history_file().read_text()
+
+
+def test_a_history_that_cannot_be_kept_stays_in_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(root / "documents/a.txt"))
+    history = session_history()
+    history.append_string("A question")
+    assert history.get_strings() == ["A question"]
+    # The file can't be written, though its folder is there.
+    monkeypatch.setenv("XDG_STATE_HOME", str(root))
+    history_file().mkdir(parents=True)
+    session_history().append_string("A question")
 
 
 def spawn(index: Path, *arguments: str, **environment: str) -> Any:

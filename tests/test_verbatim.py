@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from qabot.answering import Answerer
 from qabot.documents import Folder
-from qabot.errors import DocumentError, UnknownReference
+from qabot.errors import DocumentError, IndexBusy, UnknownReference
 from qabot.index import Index
 from qabot.library import Library
 from qabot.sentences import segment
@@ -36,6 +37,52 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Library:
     root = tmp_path_factory.mktemp("hostile")
     build_files(root, {f"{name}.txt": text for name, text in HOSTILE.items()})
     return Library(settings_for(root))
+
+
+def test_verifying_reads_each_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice in SQLite costs the length of the whole text: one for each passage would be quadratic."""
+    files = {"a.txt": "\n\n".join(f"Line {n}." for n in range(200)), "b.txt": "One. Two.", "c.txt": "x" * 500}
+    build_files(tmp_path, files)
+    text, read = Index.text, []
+
+    def counted(self: Index, document: int, start: int = 0, end: int | None = None) -> str:
+        read.append((document, start, end))
+        return text(self, document, start, end)
+
+    monkeypatch.setattr(Index, "text", counted)
+    assert verify_index(settings_for(tmp_path)).sound
+    assert sorted(read) == [(0, 0, None), (1, 0, None), (2, 0, None)]
+    changed = files["a.txt"].replace("Line 7.", "Line q.")
+    write_files(tmp_path / "documents", {"a.txt": changed})
+    (difference,) = verify_index(settings_for(tmp_path)).differing
+    assert "a.txt has changed since indexing: 1 of 200 passages" in difference
+
+
+def test_an_index_that_is_replaced_while_it_is_verified_is_verified_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_files(tmp_path, {"a.txt": "One. Two. Three.", "b.txt": "Four."})
+    check, texts = Index.check, iter(["Five. Six.", "Seven."])
+
+    def meanwhile(self: Index) -> list[str]:
+        text = next(texts, None)
+        if text:
+            build_files(tmp_path, {"a.txt": text})
+        return check(self)
+
+    monkeypatch.setattr(Index, "check", meanwhile)
+    found = verify_index(settings_for(tmp_path))
+    assert (found.sound, found.differing, found.damaged) == (True, (), ())
+    assert (found.documents, found.passages) == (2, 2)
+    texts = (f"Text number {n}." for n in itertools.count())
+    with pytest.raises(IndexBusy, match="replaced"):
+        verify_index(settings_for(tmp_path))
+    # What is lost without being replaced is damage, in words.
+    monkeypatch.undo()
+    now = Index(tmp_path / "index")
+    name = now.manifest.files["vectors"][0]
+    (tmp_path / "index" / name).unlink()
+    assert now.check() == [f"{tmp_path / 'index' / name} is missing"]
 
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]

@@ -96,8 +96,10 @@ class Admin(app_commands.Group):
         if found.current:
             lines.append(say(language, "status.fresh"))
         else:
-            states = {"changed": len(found.changed), "gone": len(found.gone), "new": len(found.new)}
+            states = {name: len(getattr(found, name)) for name in ("changed", "gone", "new", "unreadable")}
             lines.append(say(language, "status.state", **states))
+        if found.problem:
+            lines.append(say(language, "status.unlisted"))
         health = {"answered": desk.answered, "refused": desk.refused, "waiting": desk.gate.pending}
         uptime = span_words(time.monotonic() - desk.started)
         lines.append(say(language, "status.health", uptime=uptime, memory=memory_mb(), **health))

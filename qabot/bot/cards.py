@@ -63,7 +63,7 @@ def answer_card(answer: Answer, setting: Setting) -> Card:
     if answer.note or not answer.answered or not answer.quotes:
         return refusal_card(answer, setting)
     head = _head(answer.question, setting.scope, setting)
-    tail = [Text(f"-# {say(setting.language, 'gone')}")] if answer.gone else []
+    tail = _withheld(answer, setting.language)
     return _with_quotes(head, answer.quotes[:MOST_QUOTES], tail, setting, ANSWERED, _answer_rows(answer, setting))
 
 
@@ -75,8 +75,7 @@ def refusal_card(answer: Answer, setting: Setting) -> Card:
     else:
         sentence = say(language, "related" if answer.outcome == "related" else "nothing")
     blocks: list[Block] = [*_head(answer.question, setting.scope, setting), Text(sentence)]
-    if answer.gone:
-        blocks.append(Text(f"-# {say(language, 'gone')}"))
+    blocks += _withheld(answer, language)
     row: list[Button] = []
     if answer.quotes:
         row.append(Button(Press("near", setting.asker), say(language, "button.near")))
@@ -198,6 +197,12 @@ def _warnings(quote: Quote, setting: Setting) -> str:
         places = ", ".join(place_words(place, setting.language) for place in quote.also[:3])
         lines.append(say(setting.language, "also", places=places + (", …" if len(quote.also) > 3 else "")))
     return "".join(f"\n-# {line}" for line in lines)
+
+
+def _withheld(answer: Answer, language: str) -> list[Block]:
+    """One small line for each kind of passage that isn't shown; the paths are none of the readers' business."""
+    kinds = {"gone": answer.gone, "unreadable": answer.unreadable}
+    return [Text(f"-# {say(language, kind)}") for kind, paths in kinds.items() if paths]
 
 
 def _answer_rows(answer: Answer, setting: Setting) -> tuple[Row, ...]:

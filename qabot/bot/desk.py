@@ -23,7 +23,7 @@ from qabot.bot.phrases import language_of
 from qabot.bot.store import PlaceSettings, ShownQuote, Store
 from qabot.errors import UnknownReference
 from qabot.snapshot import manifest_stamp
-from qabot.types import Answer, Quote
+from qabot.types import WITHHELD, Answer, Quote
 
 log = logging.getLogger("qabot.bot")
 T = TypeVar("T")
@@ -132,10 +132,10 @@ class Desk:
         return await asyncio.to_thread(work)
 
     def quote(self, key: QuoteKey) -> Quote:
-        """The quote that a button names. Blocks. Raises `UnknownReference`, also when its file has been removed."""
+        """The quote that a button names. Blocks. Raises `UnknownReference`, also when its file is gone or unreadable."""
         quote = self.checked(key)
-        if quote.state == "gone":
-            raise UnknownReference(f"{quote.place.path} has been removed since it was indexed.")
+        if quote.state in WITHHELD:
+            raise UnknownReference(f"{quote.place.path} is {quote.state}: it can't be compared with what was indexed.")
         return quote
 
     def checked(self, key: QuoteKey) -> Quote:

@@ -103,7 +103,11 @@ def _index(settings: Settings) -> Iterator[Finding]:
     try:
         answerer = Answerer(settings)
         status = answerer.status()
-        wrong = answerer.index.check()
+        index = answerer.index
+        wrong = index.check()
+        if answerer.index is not index:
+            # Replaced meanwhile, its files are missing; of the new one that isn't likely, too.
+            wrong = answerer.index.check()
         answerer.ask("What is this about?", quotes=1)
     except QabotError as error:
         yield Finding(False, str(error))
@@ -114,7 +118,11 @@ def _index(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, f"The index in {settings.index} answers with {models}: {counts}.")
     for difference in wrong:
         yield Finding(False, f"{difference}. Run `qabot index --rebuild`.")
-    if not status.current:
+    if status.problem:
+        yield Finding(False, f"New documents can't be looked for. {status.problem}")
+    if status.unreadable:
+        yield Finding(False, f"{len(status.unreadable)} documents or folders can't be read: {status.unreadable[0]} ...")
+    if status.changed or status.gone or status.new:
         changes = f"{len(status.changed)} changed, {len(status.gone)} removed, {len(status.new)} new"
         yield Finding(False, f"The documents differ from the index ({changes}). Run `qabot index`.")
 

@@ -28,10 +28,15 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a walk found: paths of documents (POSIX, relative, sorted) and what was left out."""
+    """What a walk found: paths of documents (POSIX, relative, sorted) and what was left out.
+
+    locked: folders that can't be listed. They are among the paths, too, so that they are treated like a document that
+    can't be read: what reads them is told why, and nothing in them is forgotten silently.
+    """
 
     paths: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    locked: tuple[str, ...] = ()
 
 
 class Folder:
@@ -55,20 +60,31 @@ class Folder:
 
         Hidden files and folders (a name that begins with a dot) and `sources.toml` are not looked at. Links
         to folders, links that leave the folder, and files of other kinds are left out, each with its reason.
+        Raises `DocumentError` when the folder itself can't be listed.
         """
         paths: list[str] = []
         left_out: list[LeftOut] = []
-        for entry, relative in self._files(self.root, "", left_out):
+        locked: list[str] = []
+        for entry, relative in self._files(self.root, "", left_out, locked):
             reason = self._refusal(entry, relative)
             if reason is None:
                 paths.append(relative)
             else:
                 left_out.append(LeftOut(_shown(relative), reason))
-        return Listing(tuple(sorted(paths)), tuple(sorted(left_out, key=lambda item: item.path)))
+        left_out.sort(key=lambda item: item.path)
+        return Listing(tuple(sorted([*paths, *locked])), tuple(left_out), tuple(sorted(locked)))
 
     def read(self, path: str) -> Document:
         """The document at `path` (relative). Raises `DocumentError` when it isn't text that can be read."""
-        return read_document(self.root, path, self.sources.get(path))
+        try:
+            return read_document(self.root, path, self.sources.get(path))
+        except DocumentError as error:
+            if not (self.root / path).is_dir():
+                raise
+            raise DocumentError(
+                f"The folder {self.root / path} can't be read. Give qabot the right to list it, move it away, or go on "
+                "without it: --skip-unreadable."
+            ) from error
 
     def size(self, path: str) -> int:
         """Bytes of the file at `path` (relative); 0 when there is none."""
@@ -81,11 +97,16 @@ class Folder:
         """Entries of `sources.toml` that name no document of `listing`."""
         return tuple(sorted(set(self.sources) - set(listing.paths)))
 
-    def _files(self, folder: Path, above: str, left_out: list[LeftOut]) -> Iterator[tuple[os.DirEntry[str], str]]:
+    def _files(
+        self, folder: Path, above: str, left_out: list[LeftOut], locked: list[str]
+    ) -> Iterator[tuple[os.DirEntry[str], str]]:
         """Entries with their relative paths; nothing is asked of the system that listing the folder didn't tell."""
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
+            if above:
+                locked.append(above.removesuffix("/"))
+                return
             raise DocumentError(
                 f"The folder {folder} can't be read ({error.strerror}). Give qabot the right to list it, or move it away."
             ) from error
@@ -94,7 +115,7 @@ class Folder:
                 continue
             relative = above + entry.name
             if entry.is_dir(follow_symlinks=False):
-                yield from self._files(Path(entry.path), f"{relative}/", left_out)
+                yield from self._files(Path(entry.path), f"{relative}/", left_out, locked)
             elif entry.is_symlink() and Path(entry.path).is_dir():
                 left_out.append(LeftOut(_shown(relative), "is a link to a folder"))
             else:
@@ -126,14 +147,14 @@ def _shown(path: str) -> str:
 
 
 def file_digest(path: Path) -> str | None:
-    """sha256 of a file's bytes, hexadecimal; None when there is no such file.
+    """sha256 of a file's bytes, hexadecimal; None when there is no such file, or a folder.
 
     Raises `DocumentError` when the file is there and can't be read.
     """
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except OSError as error:
         raise DocumentError(f"{path} can't be read ({error.strerror}). Give qabot the right to read it.") from error

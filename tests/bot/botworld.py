@@ -104,9 +104,9 @@ class Predictable(Library):
         scored.sort(key=lambda ranked: (-ranked.score, ranked.stored.id))
         best = scored[0].score if scored else 0.0
         found = build_quotes(index, scored[:50], quotes or self.settings.quotes, 90, per_document=per_document)
-        shown, gone = Answerer._verified(self, found)  # type: ignore[arg-type]
+        shown, withheld = Answerer._verified(self, found)  # type: ignore[arg-type]
         outcome: Outcome = "answered" if best >= 0.5 and shown else "related" if best >= 0.3 else "nothing"
-        return Answer(question, outcome, best, shown, "predictable", answer.index, gone=gone)
+        return Answer(question, outcome, best, shown, "predictable", answer.index, gone=tuple(withheld))
 
 
 def make_corpus(root: Path) -> Path:

@@ -42,8 +42,9 @@ def answer(
     question: str = "Why?",
     note: str | None = None,
     gone: tuple[str, ...] = (),
+    unreadable: tuple[str, ...] = (),
 ) -> Answer:
-    return Answer(question, outcome, 0.9, tuple(quotes), "m", "i", note=note, gone=gone)
+    return Answer(question, outcome, 0.9, tuple(quotes), "m", "i", note=note, gone=gone, unreadable=unreadable)
 
 
 def within_limits(card: Card) -> None:
@@ -147,6 +148,11 @@ def test_warnings() -> None:
     withheld = answer_card(answer(outcome="nothing", gone=("x.txt",)), SETTING)
     assert "removed is not shown" in "".join(t.markdown for t in withheld.texts())
     assert "x.txt" not in "".join(t.markdown for t in withheld.texts())
+    for shown in (answer(quote("A text."), unreadable=("x.txt",)), answer(outcome="nothing", unreadable=("x.txt",))):
+        words = "".join(t.markdown for t in answer_card(shown, SETTING).texts())
+        assert "can't be read now is not shown" in words
+        assert "x.txt" not in words
+        assert "removed" not in words
 
 
 def test_refusals() -> None:
