@@ -258,9 +258,9 @@ def load_calibration(file: Path, recipe: Mapping[str, str]) -> Calibration:
 def read_calibration(file: Path) -> Calibration:
     """The calibration in `file`, whatever it was made for; raises `ModelError` when it is none or was changed."""
     if not file.is_file():
-        found = "a folder" if file.is_dir() else "nothing"
+        there = "a folder" if file.is_dir() else "nothing"
         raise ModelError(
-            f"The calibration is {file}, but {found} is there. Make one with `qabot calibrate FILE --out {file}`, or leave "
+            f"The calibration is {file}, but {there} is there. Make one with `qabot calibrate FILE --out {file}`, or leave "
             "calibration out of the configuration."
         )
     try:

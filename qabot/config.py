@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     )
     calibration: Path | None = Field(None, description="Calibration file made by `qabot calibrate`.")
     language: Annotated[str, AfterValidator(_known_language)] = Field(
-        "en", description="Language of the documents, ISO 639-1.", json_schema_extra={"enum": LANGUAGES}
+        "en", description="Language of the documents, ISO 639-1.", json_schema_extra={"enum": [*LANGUAGES]}
     )
     quotes: int = Field(3, ge=1, le=50, description="How many quotes an answer may have.")
     quote_words: int = Field(90, ge=10, le=1000, description="How many words a quote may have.")
@@ -203,7 +203,8 @@ def _refuse_unknown(keys: Iterable[str], known: set[str], where: str, shown: Cal
 def _describe(error: ValidationError, path: Path | None, flags: Mapping[str, Any]) -> str:
     """The first thing wrong, and where, without the value of anything that came from the environment."""
     parts = [part for part in error.errors(include_url=False, include_input=False)[0]["loc"] if isinstance(part, str)]
-    key, model = ".".join(parts), Settings
+    key = ".".join(parts)
+    model: type[BaseModel] = Settings
     for part in parts[:-1]:
         table = model.model_fields[part].annotation
         model = table if _is_table(table) else model
