@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,10 @@ from qabot.index import Index
 from qabot.lexical import LEXICAL_VERSION, WIDE_FROM, LexicalEntry
 from qabot.lists import make_lists
 from qabot.passages import PASSAGES_VERSION
-from qabot.qdrant import Place, qdrant, upload
+from qabot.qdrant import Place, remove_made, upload
 from qabot.seen import SEEN_FROM, read_seen, stamps_of, write_seen
 from qabot.segments import write_lexical
-from qabot.snapshot import LISTS, LOCK, commit, content_digest, remove_leftovers
+from qabot.snapshot import LISTS, LOCK, WORK, commit, content_digest, refuse_place, remove_leftovers
 from qabot.vectors import ROW, VectorFile, head_of
 
 BATCH_ROWS = 4096
@@ -100,9 +99,13 @@ def build_index(
 
     skip_unreadable: go on without files that can't be read as text. rebuild: embed everything again and don't
     trust what is in `target`. place: in Qdrant, where the vectors are kept; None keeps them in files.
-    Raises `DocumentError` naming every file that can't be read, `IndexBusy` when another build runs,
-    `IndexMissing` when there can be no folder at `target`, `StoreError` when Qdrant fails, and `IndexDamaged` when the previous index can't be read (then `rebuild` helps).
+    Raises `DocumentError` naming every file that can't be read, `ConfigError` when `target` is the documents folder,
+    `IndexBusy` when another build runs, `IndexMissing` when there can be no folder at `target` or it has another program's
+    manifest, `StoreError` when Qdrant fails, `IndexDamaged` when the previous index can't be read (then `rebuild` helps),
+    and what the encoder raises: `ModelError`, or `ValueError` for a text beyond its window, which would be an error of
+    `cut_passages`. Any other error in a document has a note that names its file.
     """
+    refuse_place(target, folder.root)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -122,7 +125,7 @@ def build_index(
         if not rebuild:
             # A rebuild trusts nothing here, but until it commits, what is here goes on serving.
             remove_leftovers(target, [name for name, _, _ in previous.manifest.files.values()] if previous else [])
-        with tempfile.TemporaryDirectory(prefix="build-", dir=target) as work:
+        with tempfile.TemporaryDirectory(prefix=WORK, dir=target) as work:
             build = _Build(folder, target, previous, encoder, language, place)
             return build.run(Path(work), skip_unreadable, progress)
 
@@ -199,7 +202,7 @@ class _Build:
         if self.place:
             # The one that was replaced stays until the next time: others may be in the middle of a question.
             old = self.previous.manifest.search.get("collection") if self.previous else None
-            qdrant(self.target, self.place.url).remove(self.place.name, [search["collection"], old])
+            remove_made(self.target, self.place.url, [search["collection"], old])
         return embedded
 
     def _write_delta(
@@ -248,15 +251,17 @@ class _Build:
             for path in found:
                 try:
                     document = self.folder.read(path)
-                except DocumentError as error:
-                    self.unreadable.append(LeftOut(path, str(error)))
-                else:
                     cut = None
                     if self.previous and changes and path in changes.same:
                         stored = self.previous.document(changes.same[path])
                         if stored.sha256 == document.sha256:
                             cut = self.previous.cuts(stored.id)
                     tables.add(document, cut)
+                except DocumentError as error:
+                    self.unreadable.append(LeftOut(path, str(error)))
+                except Exception as error:
+                    error.add_note(f"while {self.folder.root / path} was indexed")
+                    raise
                 advance(1)
 
     def _embed(self, tables: Gathering, path: Path, progress: Progress) -> int:
@@ -268,7 +273,7 @@ class _Build:
         count = tables.vectors - tables.first_vector
         with path.open("wb") as stream, progress("embedding", count) as advance:
             stream.write(head_of(count, self.encoder.facts.dimension))
-            for batch in _batched(tables.texts(), BATCH_ROWS):
+            for batch in tables.batches(BATCH_ROWS):
                 old = previous.rows_of_keys([key for key, _ in batch]) if previous else {}
                 vectors = np.empty((len(batch), self.encoder.facts.dimension), ROW)
                 known = [position for position, (key, _) in enumerate(batch) if key in old]
@@ -343,8 +348,3 @@ def _previous(target: Path) -> Index | None:
         return None
     except IndexDamaged as error:
         raise IndexDamaged(f"The previous index can't be used. {error}") from error
-
-
-def _batched(items: Iterator[tuple[bytes, str]], size: int) -> Iterator[list[tuple[bytes, str]]]:
-    while batch := list(islice(items, size)):
-        yield batch

@@ -104,6 +104,9 @@ class _File(TomlConfigSettingsSource):
             _resolve(Settings, values, file.parent)
         return values
 
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return _read_toml(file_path)
+
 
 def _resolve(model: type[BaseModel], values: dict[str, Any], folder: Path) -> None:
     for key, field in model.model_fields.items():
@@ -175,7 +178,8 @@ def _config_path(file: Path | None) -> Path | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # Without the byte-order mark that editors on Windows write.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not TOML in UTF-8: {error}. Compare it with config.example.toml.") from error
 

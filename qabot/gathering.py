@@ -11,6 +11,7 @@ import hashlib
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from qabot.documents import is_markdown
@@ -130,6 +131,12 @@ class Gathering:
                 path, text = self.connection.execute(sql, (number,)).fetchone()
                 markdown = is_markdown(path)
             yield key, model_text(text[start:end], markdown=markdown)
+
+    def batches(self, size: int) -> Iterator[list[tuple[bytes, str]]]:
+        """`texts`, up to `size` at a time."""
+        texts = self.texts()
+        while batch := list(islice(texts, size)):
+            yield batch
 
     def documents_of(self, first: int, end: int) -> dict[int, list[int]]:
         """Row -> the documents that have it, of the rows from `first` to before `end`."""

@@ -46,7 +46,8 @@ ACCENTS = re.compile("[\u0300-\u036f]")
 QUOTED = re.compile(r"[\"“”„«»]([^\"“”„«»]{2,200})[\"“”„«»]")
 SHORTEST_ACRONYM, LONGEST_ACRONYM = 3, 6
 ACRONYM = re.compile(r"\b[A-Z]{3,6}\b")
-NAME = re.compile(r"[A-Z][\w'’-]*(?: (?:(?:of|the|and|for|on|in|to) ){0,2}[A-Z][\w'’-]*){2,9}")
+NAME = re.compile(r"[A-Z][\w'’-]*+(?:(?: (?:(?:of|the|and|for|on|in|to) ){0,2}[A-Z][\w'’-]*+){2,9})?")
+"""A run of capitalised words. One word alone matches, too, so that no letter of a long one is looked at twice."""
 IGNORED = frozenset(
     """a about according across after all also am an and any anybody anyone are as at be because been before being
     between both but by can cannot could d did didn do does doesn doing don done during each else ever for from get

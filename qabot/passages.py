@@ -17,8 +17,12 @@ from dataclasses import dataclass, replace
 from qabot.sentences import line_spans, trim
 from qabot.types import Paragraph, Segmentation, Sentence, Span
 
-PASSAGES_VERSION = 2
+PASSAGES_VERSION = 3
 """Part of the recipe: to be raised whenever the same text would be cut or embedded differently."""
+
+LINK = re.compile(r"!?\[([^\]\n]*+)(?:\]\([^)\n]*+(\)?))?")
+"""A link of Markdown where group 2 is `)`; group 1 is its words. What only begins like one matches, too, as far as no other
+can begin in it, so that nothing is looked at twice."""
 
 TokenEnds = Callable[[str], list[int]]
 """text -> for each token of it, the offset in code points where the token ends, ascending."""
@@ -75,7 +79,7 @@ def model_text(text: str, *, markdown: bool) -> str:
     For models only; nothing that was changed here is ever quoted.
     """
     if markdown:
-        text = re.sub(r"!?\[([^\]\n]*)\]\([^)\n]*\)", r"\1", text)
+        text = LINK.sub(lambda match: match[1] if match[2] else match[0], text)
     return " ".join(text.split())
 
 
@@ -83,7 +87,10 @@ class _Ruler:
     """Counts the tokens of any span of one paragraph after tokenizing it once."""
 
     def __init__(self, text: str, paragraph: Paragraph, token_ends: TokenEnds) -> None:
-        self._ends = [paragraph.start + end for end in token_ends(text[paragraph.start : paragraph.end])]
+        # White space as `model_text` gives it to the model, the length kept: BERT's tokenizer deletes \v, \f and others,
+        # and takes the words around them for one.
+        spaced = re.sub(r"\s", " ", text[paragraph.start : paragraph.end])
+        self._ends = [paragraph.start + end for end in token_ends(spaced)]
 
     def count(self, start: int, end: int) -> int:
         """Tokens that end inside `(start, end]`."""

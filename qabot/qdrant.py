@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -26,6 +25,8 @@ from qabot.vectors import ROW, Rows, VectorFile, Vectors, settled
 API_KEY_VARIABLE = "QABOT_QDRANT_API_KEY"
 EMBEDDED = "qdrant"
 """The folder, inside that of the index, of a store without a server."""
+MADE = "qdrant-collections"
+"""The file, beside the manifest, of the collections that were made for this index: a line has the URL and the name."""
 BATCH_POINTS = 1000
 GRAPH_FROM = 150_000
 """Vectors; below, the server compares all. From here on it searches its graph of bytes, and scores again by the vectors."""
@@ -88,12 +89,6 @@ class Qdrant:
     def names(self) -> set[str]:
         """Of all collections."""
         return {collection.name for collection in self.call("get_collections").collections}
-
-    def remove(self, name: str, keep: Sequence[object]) -> None:
-        """Remove the collections of the index `name`, but for those to `keep`."""
-        for found in sorted(self.names()):
-            if re.fullmatch(f"{re.escape(name)}-[0-9a-f]{{16}}", found) and found not in keep:
-                self.call("delete_collection", found)
 
     def put(
         self,
@@ -216,8 +211,38 @@ def upload(
         digest.update(rows.astype(ROW).tobytes())
     sha256 = digest.hexdigest()
     name = f"{place.name}-{hashlib.sha256((text + sha256).encode()).hexdigest()[:16]}"
-    qdrant(folder, place.url).put(name, vectors, documents, advance)
+    store, made = qdrant(folder, place.url), _made(folder)
+    if name not in store.names():
+        # Before it is there: an upload may die.
+        _write_made(folder, made | {(place.url, name)})
+    store.put(name, vectors, documents, advance)
     return {"type": "qdrant", "url": place.url, "collection": name, "sha256": sha256}
+
+
+def remove_made(folder: Path, url: str, keep: Sequence[object]) -> None:
+    """Remove the collections that were made for the index in `folder`, but for those to `keep`.
+
+    No others: another index may be kept under the same name.
+    """
+    store, made = qdrant(folder, url), _made(folder)
+    old = {name for where, name in made if where == url and name not in keep}
+    for name in sorted(old & store.names()):
+        store.call("delete_collection", name)
+    _write_made(folder, made - {(url, name) for name in old})
+
+
+def _made(folder: Path) -> set[tuple[str, str]]:
+    try:
+        lines = (folder / MADE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return set()
+    return {(url, name) for url, _, name in (line.rpartition(" ") for line in lines)}
+
+
+def _write_made(folder: Path, made: set[tuple[str, str]]) -> None:
+    temporary = folder / f"{MADE}.new"
+    temporary.write_text("".join(f"{url} {name}\n" for url, name in sorted(made)), encoding="utf-8")
+    os.replace(temporary, folder / MADE)
 
 
 _clients: dict[str, Qdrant] = {}

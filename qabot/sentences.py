@@ -39,7 +39,9 @@ WRAP_SLACK = 12
 HEADING_WORDS = 16
 FRAGMENT_WORDS = 8
 SENTENCE_ENDS = tuple('.!?…。！？”"):;')
-BORDER = re.compile(r"[.!?…]+[\"”’)\]»]*(?=\s+[\"“‘(\[«]*(?:[A-ZÀ-ÖØ-ÞА-ЯЁ]|\d+ [A-Z]))")
+BORDER = re.compile(r"[.!?…]++[\"”’)\]»]*+((?=\s+[\"“‘(\[«]*(?:[A-ZÀ-ÖØ-ÞА-ЯЁ]|\d+ [A-Z])))?")
+"""Signs that end a sentence; a border where group 1 matches. Other signs match, too, so that no sign of a long row of
+them is looked at twice."""
 ABBREVIATIONS = frozenset(
     f"{word}."
     for word in """mr mrs ms dr prof st gen col lt sgt rev hon sen rep gov vs etc al fig figs no nos vol pp ed eds cf ca
@@ -49,7 +51,10 @@ ABBREVIATIONS = frozenset(
 LOOK_BACK = 40
 """More code points than an abbreviation has."""
 INITIALS = re.compile(r"(?:[^\W\d_]\.)+")
-FENCE = re.compile(r"\ufeff?[ ]{0,3}(?:```|~~~)")
+FENCE = re.compile(r"\ufeff?[ ]{0,3}(?:(`{3,}+)(?=[^`]*\Z)|(~{3,}+))")
+"""Opens a block of code. After backticks there is no other on the line: ```so``` is code inside a paragraph."""
+FENCE_END = re.compile(r"\ufeff?[ ]{0,3}(`{3,}+|~{3,}+)[ \t]*\Z")
+"""Closes it, if these signs begin with those that opened it."""
 ATX = re.compile(r"\ufeff?[ ]{0,3}#{1,6}[ \t]+(?=\S)")
 ATX_END = re.compile(r"(?<=[ \t])#+[ \t]*\Z")
 """The signs that close a heading stand apart: `# C#` is about C#."""
@@ -73,7 +78,7 @@ FURNITURE = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 PITCH = re.compile(
-    r"""(?:\b(?:in|to)\ your\ (?:inbox|mailbox|email)\b|\bsubscrib\w+\ to\b|\bsign\ up\ (?:for|to)\b.*\b(?:newsletter|updates?|alerts?|email)
+    r"""(?:\b(?:in|to)\ your\ (?:inbox|mailbox|email)\b|\bsubscrib\w+\ to\b|\bsign\ up\ (?:for|to)\b.{0,200}\b(?:newsletter|updates?|alerts?|email)
     |\bour\ (?:weekly|daily|monthly|free)?\ ?newsletter\b|\bjavascript\ is\ (?:disabled|required)|\bwe\ use\ cookies\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -174,20 +179,21 @@ def _lines(text: str, markdown: bool) -> list[_Line]:
     matter = front_matter(text) if markdown else None
     spans = list(line_spans(text))
     result: list[_Line] = []
-    fenced = False
+    fence = ""
     for position, line in enumerate(spans):
         span = trim(text, line.start, line.end)
         body = text[span.start : span.end]
         if span.start == span.end:
             # A blank line inside a fence keeps the code together.
-            kind = "code" if fenced else "blank"
+            kind = "code" if fence else "blank"
         elif matter and span.start < matter.end:
             kind = "code"
-        elif markdown and FENCE.match(text, line.start, line.end):
-            fenced = not fenced
+        elif fence:
             kind = "code"
-        elif fenced:
-            kind = "code"
+            if (closing := FENCE_END.match(text, line.start, line.end)) and closing[1].startswith(fence):
+                fence = ""
+        elif markdown and (opening := FENCE.match(text, line.start, line.end)):
+            fence, kind = opening[1] or opening[2], "code"
         elif markdown and ATX.match(text, line.start, line.end):
             kind = "heading"
         elif MARKER.match(body):
@@ -291,6 +297,8 @@ def _missed_borders(flat: str, start: int, end: int) -> Iterator[int]:
     It keeps everything between a pair of quotation marks or brackets together, however many sentences that is.
     """
     for match in BORDER.finditer(flat, start, end):
+        if match[1] is None:
+            continue
         # A look back of bounded length: a sentence may be a megabyte long.
         word = (
             flat[max(start, match.start() - LOOK_BACK) : match.start() + 1]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qabot.errors import IndexDamaged, IndexMismatch, IndexMissing
+from qabot.errors import ConfigError, IndexDamaged, IndexMismatch, IndexMissing
 
 FORMAT = 5
 """To be raised whenever the files of a snapshot are laid out differently."""
@@ -27,8 +28,13 @@ LISTS = "lists"
 DELTA_PARTS = ("delta_text", "delta_vectors")
 """The parts that hold small changes to a large snapshot."""
 DELTA_COUNTS = ("documents", "passages", "vectors", "removed", "removed_passages")
-OURS = (*(f"{part}-" for part in (*PARTS, LISTS, *DELTA_PARTS)), "build-", MANIFEST)
-"""How the names begin of what may be removed from an index folder."""
+WORK = "build-qabot-"
+"""How the names begin of the folders that builds work in; `tempfile` adds eight characters."""
+OURS = re.compile(
+    rf"(?:{'|'.join((*PARTS, LISTS, *DELTA_PARTS))})-[0-9a-f]{{16}}(?:\.sqlite|\.faiss)?"
+    rf"|{WORK}[a-z0-9_]{{8}}|{re.escape(MANIFEST)}\.new"
+)
+"""The names of what may be removed from an index folder: those alone that qabot gives, for other files may be kept there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +117,10 @@ def commit(
 
 def remove_leftovers(folder: Path, keep: Iterable[str]) -> None:
     """Remove the files of other snapshots and of builds that died. The caller holds the lock."""
-    kept = {MANIFEST, LOCK, *keep}
+    kept = set(keep)
     for path in folder.iterdir():
-        if path.name in kept or not path.name.startswith(OURS):
-            continue
-        _remove(path)
+        if OURS.fullmatch(path.name) and path.name not in kept:
+            _remove(path)
 
 
 def _remove(path: Path) -> None:
@@ -174,8 +179,40 @@ def read_manifest(folder: Path) -> bytes:
         ) from error
 
 
+def refuse_place(folder: Path, documents: Path) -> None:
+    """Raise `ConfigError` when `folder` is that of the documents, `IndexMissing` when it is another program's."""
+    if folder.exists() and folder.samefile(documents):
+        raise ConfigError(
+            f"The index can't be kept in the documents folder itself, {documents}. Name another with --index DIR."
+        )
+    refuse_strangers(folder)
+
+
+def refuse_strangers(folder: Path) -> None:
+    """Raise `IndexMissing` when the folder has a `manifest.json` of another program.
+
+    qabot's has a recipe; where it is too damaged for that, files of an index lie beside it.
+    """
+    try:
+        raw = (folder / MANIFEST).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        value = None
+    ours = isinstance(value, dict) and "recipe" in value
+    if not ours and not any(OURS.fullmatch(path.name) for path in folder.iterdir()):
+        raise IndexMissing(
+            f"{folder / MANIFEST} is not qabot's: it has no recipe, and no files of an index lie beside it. "
+            "Name another folder for the index with --index DIR, or move that file away."
+        )
+
+
 def parse_manifest(folder: Path, raw: bytes) -> Manifest:
-    """The manifest in `raw`; raises `IndexMismatch` for another format, `IndexDamaged` for anything else."""
+    """The manifest in `raw`; raises `IndexMismatch` for another format, `IndexMissing` for another program's, and
+    `IndexDamaged` for anything else.
+    """
     try:
         value = json.loads(raw)
         found = value.pop("format")
@@ -198,6 +235,7 @@ def parse_manifest(folder: Path, raw: bytes) -> Manifest:
             raise ValueError(f"counts are {counts} and the recipe is {manifest.recipe}")
         return manifest
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        refuse_strangers(folder)
         raise IndexDamaged(
             f"{folder / MANIFEST} is not a manifest of qabot ({error}). Run `qabot index --rebuild`."
         ) from error

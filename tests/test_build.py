@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from processes import CONTEXT, build_and_measure
 from qabot.build import BuildReport, build_index, recipe_of
 from qabot.documents import Folder
-from qabot.errors import DocumentError, IndexDamaged
+from qabot.errors import ConfigError, DocumentError, IndexDamaged, IndexMissing
 from qabot.index import Index
 from qabot.passages import model_text
 from qabot.snapshot import LOCK, MANIFEST
@@ -182,12 +182,81 @@ def test_unreadable_files_are_all_named_and_can_be_left_out(tmp_path: Path) -> N
     assert [document.path for document in Index(tmp_path / "index").documents()] == ["d.txt"]
 
 
+def test_an_error_nobody_thought_of_says_in_which_document_it_was(tmp_path: Path) -> None:
+    class Broken(FakeEncoder):
+        def token_ends(self, text: str) -> list[int]:
+            if "bad" in text:
+                raise RuntimeError("no tokens")
+            return super().token_ends(text)
+
+    documents = write_files(tmp_path / "documents", {"a.txt": "Good.", "sub/b.txt": "A bad one.", "c.txt": "Good."})
+    with pytest.raises(RuntimeError, match="no tokens") as caught:
+        build(documents, tmp_path / "index", Broken())
+    assert caught.value.__notes__ == [f"while {documents / 'sub' / 'b.txt'} was indexed"]
+
+
 def test_a_damaged_index_is_not_built_upon(tmp_path: Path) -> None:
     build_files(tmp_path, {"a.txt": "Good."})
     next((tmp_path / "index").glob("vectors-*")).unlink()
     with pytest.raises(IndexDamaged, match=r"previous index can't be used.*--rebuild"):
         build(tmp_path / "documents", tmp_path / "index")
     assert build(tmp_path / "documents", tmp_path / "index", rebuild=True).added == ("a.txt",)
+
+
+STRANGERS = {
+    "build-guide.md": "How to build.",
+    "build-abcdefgh/log.txt": "A log.",
+    "build-qabot-notes/log.txt": "Notes on building qabot.",
+    "text-of-the-law.txt": "The law.",
+    "text-0123456789abcdef.txt": "Named like an index file, but of another kind.",
+    "lists-of-members.txt": "Anna, Boris.",
+    "vectors-of-disease/a.md": "Ticks.",
+    "lexical-notes": "Words.",
+    "delta_text-old": "Old.",
+    "manifest.json.bak": "{}",
+}
+
+
+def test_other_peoples_files_in_the_index_folder_stay(tmp_path: Path) -> None:
+    documents = write_files(tmp_path / "project" / "documents", {"a.txt": "One sentence."})
+    project = write_files(tmp_path / "project", STRANGERS)
+    for rebuild in (False, False, True):
+        left = write_files(project, {f"text-{'0' * 16}.sqlite": "left", "build-qabot-a1b2c3_d/text.sqlite": "left"})
+        build(documents, project, rebuild=rebuild)
+        assert {name: (project / name).read_text() for name in STRANGERS} == STRANGERS
+        write_files(documents, {"a.txt": f"Another sentence, after {rebuild}."})
+        build(documents, project)
+        assert not (left / f"text-{'0' * 16}.sqlite").exists()
+        assert not (left / "build-qabot-a1b2c3_d").exists()
+        assert Index(project).check() == []
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+@pytest.mark.parametrize("content", ['{"name": "A web app", "icons": []}', "[]", "// not JSON at all"])
+def test_a_manifest_of_something_else_is_never_overwritten(tmp_path: Path, content: str, rebuild: bool) -> None:
+    documents = write_files(tmp_path / "project" / "documents", {"a.txt": "One sentence."})
+    project = write_files(tmp_path / "project", {MANIFEST: content, "build-output/app.js": "let a"})
+    before = contents(project)
+    with pytest.raises(IndexMissing, match=rf"{MANIFEST} is not qabot's.*--index DIR"):
+        build(documents, project, rebuild=rebuild)
+    with pytest.raises(IndexMissing, match=rf"{MANIFEST} is not qabot's.*--index DIR"):
+        Index(project)
+    assert contents(project) == before
+    assert not (project / LOCK).exists()
+
+
+def test_the_index_is_not_kept_among_the_documents(tmp_path: Path) -> None:
+    documents = write_files(tmp_path / "documents", {"a.txt": "One sentence.", "build-guide.md": "How to build."})
+    (tmp_path / "link").symlink_to(documents)
+    before = contents(documents)
+    for target in (documents, tmp_path / "link", documents / ".." / "documents"):
+        with pytest.raises(ConfigError, match=r"can't be kept in the documents folder itself, .*--index DIR"):
+            build(documents, target)
+    assert contents(documents) == before
+    assert not (documents / LOCK).exists()
+    # A folder inside it is one of its own.
+    assert build(documents, documents / "index").added == ("a.txt", "build-guide.md")
+    assert not build(documents, documents / "index").committed
 
 
 def test_progress_is_told_of_every_step(tmp_path: Path) -> None:

@@ -113,6 +113,13 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         load_settings()
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    # Editors on Windows write it.
+    (tmp_path / "config.toml").write_bytes(b'\xef\xbb\xbfdocuments = "d\xc3\xa9"\r\n[bot]\r\nworkers = 2\r\n')
+    settings = load_settings(tmp_path / "config.toml")
+    assert (settings.documents, settings.bot.workers) == (tmp_path / "dé", 2)
+
+
 def test_unknown_names_in_the_environment_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QABOT_QUOTE_WORD", "3")
     with pytest.raises(ConfigError, match=r"environment sets QABOT_QUOTE_WORD.*Did you mean QABOT_QUOTE_WORDS\?"):

@@ -169,6 +169,40 @@ def test_facts_of_front_matter_and_sources_are_merged(tmp_path: Path) -> None:
     assert source.facts() == "Of front matter · B · 2021-03-05 · March"
 
 
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("block", "title", "author", "date"),
+    [
+        ("---\ntitle: T\ndate: 2024-02-30\n---", "T", None, "2024-02-30"),
+        ("---\ntitle: T\ndate: 2024-02-30T99:00\n---", "T", None, "2024-02-30T99:00"),
+        ('---\ntitle: "Party \\ud83c\\udf89"\n---', "Party 🎉", None, None),
+        ('---\ntitle: "Half \\ud83c"\n---', "Half \ufffd", None, None),
+        ("---\ntitle: 1.10\nauthor: yes\n---", "1.10", "yes", None),
+        ("---\ntitle: T\nauthor: [Jane, Joe]\n---", "T", "Jane, Joe", None),
+        ("---\ntitle: T\nauthor:\n- Jane\n- ''\n- Joe\n---", "T", "Jane, Joe", None),
+        ("---\ntitle: T\nauthor: []\ndate: ~\n---", "T", None, None),
+        ("---\ntitle: null\nauthor: '  '\n---", "a", None, None),
+        ("---\ntitle: T\nauthor:\n- name: Jane\n- [Joe]\n---", "T", None, None),
+        ("---\ntitle: T\nauthor: &a [*a, Joe]\n---", "a", None, None),
+        ('---\ntitle: "\\U00110000"\n---', "a", None, None),
+        (f"---\ntitle: {DEEP}\n---", "a", None, None),
+        ('+++\ntitle = "T"\nauthor = ["Jane", "Joe"]\ndate = 2021-03-05\n+++', "T", "Jane, Joe", "2021-03-05"),
+        (f"+++\ntitle = {'9' * 5000}\n+++", "a", None, None),
+        (f"+++\ntitle = {DEEP}\n+++", "a", None, None),
+    ],
+)
+def test_any_front_matter_is_read_as_it_is_written_or_says_nothing(
+    tmp_path: Path, block: str, title: str, author: str | None, date: str | None
+) -> None:
+    write_files(tmp_path, {"a.md": f"{block}\nText.\n"})
+    source = read_document(tmp_path, "a.md").source
+    assert (source.title, source.author, source.date) == (title, author, date)
+    # What is shown and stored is text.
+    source.facts().encode()
+
+
 def test_a_walk_takes_text_and_accounts_for_the_rest(tmp_path: Path) -> None:
     root = write_files(
         tmp_path / "documents",
@@ -308,6 +342,9 @@ def test_sources_give_facts_and_strangers_are_told(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     assert folder.read("a.txt").source.date == "2021-03-05"
     assert folder.unknown_sources(folder.listing()) == ("gone.txt",)
+    # Editors on Windows write a byte-order mark.
+    write_files(tmp_path, {"sources.toml": '\ufeff["a.txt"]\r\ntitle = "É"\r\n'})
+    assert Folder(tmp_path).read("a.txt").source.title == "É"
     assert load_sources(tmp_path / "none.toml") == {}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,10 +12,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qabot.embedding import OnnxEncoder
+from qabot.embedding import ENCODER_FILE, TOKENIZER_FILE, EncoderFacts, OnnxEncoder, Tokenized
 from qabot.gathering import LIMIT_MARGIN
+from qabot.models import OWN_FOLDER
 from qabot.passages import Passage, TokenEnds, cut_passages, model_text
 from qabot.sentences import segment
+from qabot.sessions import shared_tokenizer
 from qabot.types import Segmentation
 from support import HOSTILE, TEXTS, FakeEncoder, universal_lines
 
@@ -24,7 +29,20 @@ def byte_ends(text: str) -> list[int]:
     return [position + 1 for position, character in enumerate(text) for _ in character.encode()]
 
 
-def check(text: str, found: Segmentation, passages: list[Passage], token_ends: TokenEnds, limit: int) -> None:
+class OwnTokenizer(Tokenized):
+    """That of the model that comes with qabot, without the model: BERT's. It gives a word of more than 100 letters one token."""
+
+    def __init__(self) -> None:
+        self._facts = EncoderFacts(**json.loads((OWN_FOLDER / ENCODER_FILE).read_text()))
+        self._tokenizer = shared_tokenizer(OWN_FOLDER / TOKENIZER_FILE)
+
+
+OWN = OwnTokenizer()
+
+
+def check(
+    text: str, markdown: bool, found: Segmentation, passages: list[Passage], token_ends: TokenEnds, limit: int
+) -> None:
     position, lines = 0, universal_lines(text)
     for passage in passages:
         assert position <= passage.start < passage.end <= len(text)
@@ -35,7 +53,7 @@ def check(text: str, found: Segmentation, passages: list[Passage], token_ends: T
         assert passage.end <= passage.block.end
         assert passage.line == lines[passage.start]
         for span in passage.scales():
-            tokens = len(token_ends(text[span.start : span.end]))
+            tokens = len(token_ends(model_text(text[span.start : span.end], markdown=markdown)))
             # A single code point may have more tokens than any limit; it can't be cut.
             assert tokens <= limit + LIMIT_MARGIN or span.end - span.start == 1
         sentence = [s for s in found.sentences if s.start <= passage.start and passage.end <= s.end]
@@ -56,18 +74,30 @@ def check(text: str, found: Segmentation, passages: list[Passage], token_ends: T
 def test_hostile_texts(name: str, markdown: bool) -> None:
     text = HOSTILE[name]
     found = segment(text, markdown=markdown)
-    for token_ends in (FAKE.token_ends, byte_ends):
+    for token_ends in (FAKE.token_ends, byte_ends, OWN.token_ends):
         for limit in (1, 7, 38, 246):
-            check(text, found, list(cut_passages(text, found, token_ends, limit)), token_ends, limit)
+            check(text, markdown, found, list(cut_passages(text, found, token_ends, limit)), token_ends, limit)
 
 
 @settings(max_examples=500)
-@given(TEXTS, st.booleans(), st.integers(1, 60), st.sampled_from([FAKE.token_ends, byte_ends]))
+@given(TEXTS, st.booleans(), st.integers(1, 60), st.sampled_from([FAKE.token_ends, byte_ends, OWN.token_ends]))
 @example("😀", False, 2, byte_ends)
 @example("ab 😀😀 c", False, 3, byte_ends)
 def test_any_text(text: str, markdown: bool, limit: int, token_ends: TokenEnds) -> None:
     found = segment(text, markdown=markdown)
-    check(text, found, list(cut_passages(text, found, token_ends, limit)), token_ends, limit)
+    check(text, markdown, found, list(cut_passages(text, found, token_ends, limit)), token_ends, limit)
+
+
+SPACES = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=[f"U+{ord(space):04X}" for space in SPACES])
+@pytest.mark.parametrize("token_ends", [byte_ends, OWN.token_ends], ids=["bytes", "own"])
+def test_names_between_any_white_space_fit_the_model(space: str, token_ends: TokenEnds) -> None:
+    # Word writes line breaks as \x0b. BERT's tokenizer deletes it, but what the model is given has a space there.
+    text = space.join(f"Name{n}" for n in range(300))
+    found = segment(text)
+    check(text, False, found, list(cut_passages(text, found, token_ends, 246)), token_ends, 246)
 
 
 def test_a_long_sentence_is_cut_at_white_space() -> None:
@@ -105,6 +135,22 @@ def test_a_limit_below_one_is_refused() -> None:
 )
 def test_model_text(text: str, markdown: bool, expected: str) -> None:
     assert model_text(text, markdown=markdown) == expected
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(["!", "[", "]", "(", ")", "](", "\n", " ", "a"]), max_size=40).map("".join))
+def test_links_are_those_of_the_plain_pattern(text: str) -> None:
+    # As one would write it, without a thought for the time that it takes.
+    plain = re.sub(r"!?\[([^\]\n]*)\]\([^)\n]*\)", r"\1", text)
+    assert model_text(text, markdown=True) == " ".join(plain.split())
+
+
+@pytest.mark.parametrize("text", ["[", "![](", "[a](b", "![a](b) "])
+def test_a_megabyte_of_links_is_reduced(text: str) -> None:
+    # Hours, where time grows with the square.
+    whole = text * (1_000_000 // len(text))
+    links = text.endswith(") ")
+    assert model_text(whole, markdown=True) == (" ".join("a" * (len(whole) // len(text))) if links else whole.strip())
 
 
 def test_the_default_models_tokenizer_fits_every_hostile_text(model_cache: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -132,6 +133,31 @@ def test_a_snapshot_has_a_collection_and_its_predecessor_stays_for_one_build(tmp
     build(tmp_path / "documents", tmp_path / "index", place=HERE, rebuild=True)
     assert collections(index) == {seen[-1], "qabot-other"}
     assert version_of(index) == 3
+
+
+def test_indexes_of_the_same_name_leave_each_others_collections_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One store for several folders, as a server is.
+    place = Place("http://shared", "qabot")
+    monkeypatch.setitem(qdrant._clients, place.url, qdrant.Qdrant(tmp_path / "server", ""))
+    versions = [("a", 0), ("b", 1), ("b", 2), ("b", 3), ("a", 4), ("b", 5), ("a", 6), ("a", 6), ("b", 6), ("b", 7)]
+    now: dict[str, int] = {}
+    for name, version in versions:
+        documents = write_files(tmp_path / f"documents-{name}", documents_of(version))
+        build(documents, tmp_path / name, place=place, rebuild=version == 5)
+        now[name] = version
+        for other, expected in now.items():
+            index = Index(tmp_path / other)
+            assert version_of(index) == expected
+            assert index.check() == []
+    assert len(qdrant.qdrant(tmp_path / "a", place.url).names()) <= 4
+    # A folder that was lost finds its collection again, and takes none away.
+    before = qdrant.qdrant(tmp_path / "a", place.url).names()
+    shutil.rmtree(tmp_path / "b")
+    build(tmp_path / "documents-b", tmp_path / "b", place=place)
+    assert qdrant.qdrant(tmp_path / "a", place.url).names() == before
+    assert version_of(Index(tmp_path / "b")) == 7
 
 
 @pytest.mark.slow

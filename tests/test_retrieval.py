@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qabot.index import Index, StoredPassage
-from qabot.lexical import READERS_LOCK, Lexical, asked_words, expanded, names, pieces, words
+from qabot.lexical import NAME, READERS_LOCK, Lexical, asked_words, expanded, names, pieces, words
 from qabot.retrieval import dense_scores, retrieve
 from qabot.types import Source
 from support import SEEDS, TEXTS, FakeEncoder, build, build_files
@@ -260,6 +261,23 @@ def test_names_are_runs_of_the_text_with_those_initials(text: str) -> None:
         assert name in flat
         assert 3 <= len(initials) <= 6
         assert "".join(part[0] for part in name.split() if part[0].isupper()) == initials
+
+
+NAMED = [*"Human Rights Council McDonald iPhone O’Neill -A of the for is ' É".split(), " ", "  "]
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(NAMED), max_size=40), st.sampled_from(["", " "]))
+def test_names_are_those_of_the_plain_pattern(parts: list[str], between: str) -> None:
+    # As one would write it, without a thought for the time that it takes.
+    plain = re.compile(r"[A-Z][\w'’-]*(?: (?:(?:of|the|and|for|on|in|to) ){0,2}[A-Z][\w'’-]*){2,9}")
+    text = between.join(parts)
+    assert [match[0] for match in NAME.finditer(text) if " " in match[0]] == plain.findall(text)
+
+
+def test_a_megabyte_without_white_space_has_no_names() -> None:
+    # Hours, where time grows with the square.
+    assert list(names("aGVsbG8gd29ybGQ-" * 62_500)) == []
 
 
 def test_facts_of_a_source_are_searched_with_the_month_in_words(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from qabot.sentences import first_heading, front_matter, is_furniture, line_number, line_spans, segment, trim
+from qabot.sentences import BORDER, first_heading, front_matter, is_furniture, line_number, line_spans, segment, trim
 from qabot.types import Segmentation
 from support import HOSTILE, TEXTS, universal_lines
 
@@ -146,6 +148,29 @@ def test_first_heading_of_plain_text(text: str, title: str | None) -> None:
     assert first_heading(text, markdown=False) == title
 
 
+FENCE_LINES = st.tuples(
+    st.sampled_from(["", " ", "   ", "    ", "\ufeff"]),
+    st.sampled_from(["```", "````", "~~~", "~~~~", "``", "word", ""]),
+    st.sampled_from(["", " ", " \t", "py", " a`b", "```", "~~~"]),
+).map("".join)
+
+
+@settings(max_examples=400)
+@given(st.lists(FENCE_LINES, max_size=8), st.sampled_from(["\n", "\r\n", "\r"]))
+@example(["```pip install handbook```"], "\n")
+@example(["```", "~~~", "```"], "\n")
+@example(["````", "```", "```````"], "\n")
+@example(["~~~ a`b~~~", "~~~py", "~~~"], "\n")
+def test_fenced_code_is_that_of_commonmark(lines: list[str], newline: str) -> None:
+    # After each line a paragraph: where a fence is open it is part of the code, elsewhere a sentence of its own.
+    text = "".join(f"{line}\n\nSign {n}\n\n" for n, line in enumerate(lines)).replace("\n", newline)
+    # A byte-order mark may stand before a fence here.
+    tokens = MarkdownIt("commonmark").parse(text.replace("\ufeff", ""))
+    fenced = "".join(token.content for token in tokens if token.type == "fence")
+    alone = {text[s.start : s.end] for s in segment(text, markdown=True).sentences}
+    assert [f"Sign {n}" not in alone for n in range(len(lines))] == [f"Sign {n}\n" in fenced for n in range(len(lines))]
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("fence", ["---", "+++"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
@@ -170,6 +195,7 @@ def test_front_matter_ends_at_its_closing_fence(newline: str, fence: str, mark: 
         "© 2021 Somebody",
         "Get the latest in your inbox",
         "Read more »",
+        "Sign up here, or sign up for our occasional and short newsletter",
         "Back to top",
     ],
 )
@@ -191,6 +217,29 @@ def test_furniture(line: str) -> None:
 )
 def test_facts_of_a_page_are_not_furniture(line: str) -> None:
     assert not is_furniture(line)
+
+
+DOTTED = st.lists(
+    st.sampled_from(
+        ["A", "b", "é", "Я", "9", "9 A", ".", "...", "!", "?!", "…", '"', "”", ")", " ", "  ", "\n", "(", "“"]
+    )
+).map("".join)
+
+
+@settings(max_examples=500)
+@given(DOTTED, st.integers(0, 9))
+def test_clear_borders_are_those_of_the_plain_pattern(text: str, start: int) -> None:
+    # As one would write it, without a thought for the time that it takes.
+    plain = re.compile(r"[.!?…]+[\"”’)\]»]*(?=\s+[\"“‘(\[«]*(?:[A-ZÀ-ÖØ-ÞА-ЯЁ]|\d+ [A-Z]))")
+    found = [match.span() for match in BORDER.finditer(text, start) if match[1] is not None]
+    assert found == [match.span() for match in plain.finditer(text, start)]
+
+
+@pytest.mark.parametrize("text", [".", "...!", "Sign up for "])
+def test_a_megabyte_of_one_line_is_cut(text: str) -> None:
+    # Hours, where time grows with the square.
+    whole = "It began. " + text * (1_000_000 // len(text))
+    check(whole, segment(whole))
 
 
 @pytest.mark.parametrize(

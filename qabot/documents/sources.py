@@ -20,7 +20,8 @@ SOURCES_FILE = "sources.toml"
 def load_sources(path: Path) -> dict[str, dict[str, str]]:
     """Document path -> facts. No file gives no facts. Raises `DocumentError` on a malformed file or key."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Without the byte-order mark that editors on Windows write.
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -19,6 +19,7 @@ from qabot.types import Document, Source
 
 SUFFIXES = (".md", ".txt")
 FACTS = ("title", "publisher", "author", "date", "kind", "url")
+NOTHING = ("", "~", "null")
 CONTROL = frozenset(range(32)) - frozenset(b"\t\n\r\x0b\x0c\x1b")
 BINARY_SHARE = 0.01
 """Above this share of control characters a text is taken for something else that happens to decode."""
@@ -112,15 +113,28 @@ def _front_matter_facts(text: str) -> dict[str, str]:
     if fence.startswith("+++"):
         try:
             found = tomllib.loads(block)
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             return {}
     else:
         import yaml
 
         try:
-            found = yaml.safe_load(block)
-        except yaml.YAMLError:
+            # Texts, lists and tables only: a date or a number is shown as it is written, be there such a day or not.
+            found = yaml.load(block, yaml.BaseLoader)
+        except (yaml.YAMLError, ValueError, RecursionError):
             return {}
     if not isinstance(found, dict):
         return {}
-    return {fact: str(found[fact]) for fact in FACTS if found.get(fact) not in (None, "", [], {})}
+    facts = {fact: _told(found.get(fact)) for fact in FACTS}
+    return {fact: value for fact, value in facts.items() if value}
+
+
+def _told(value: Any) -> str:
+    """A fact of front matter in words, those of a list after commas; "" for what says nothing, or holds tables."""
+    if isinstance(value, list):
+        plain = not any(isinstance(item, list | dict) for item in value)
+        return ", ".join(filter(None, map(_told, value))) if plain else ""
+    if value is None or isinstance(value, dict) or str(value).strip() in NOTHING:
+        return ""
+    # YAML may spell a character as two halves, which no file and no database takes.
+    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
