@@ -39,9 +39,9 @@ class Group(click.Group):
             sys.stderr.close()
             ctx.exit(EXIT_ANSWERED)
         except Exception as error:
-            import sqlite3
+            from qabot.tables import DiskError
 
-            if not isinstance(error, (OSError, sqlite3.OperationalError)):
+            if not isinstance(error, (OSError, DiskError)):
                 raise
             said = f"{error}. See that the folder may be read and written and that its disk has room."
             click.secho(f"qabot: {said}", err=True, fg="red" if sys.stderr.isatty() else None)

@@ -67,6 +67,8 @@ CREATE TEMP VIEW names AS
         (SELECT 1 FROM delta.names AS new WHERE new.initials = old.initials AND new.name = old.name)
     UNION ALL SELECT initials, name, count FROM delta.names WHERE count > 0;
 """
+DiskError = sqlite3.OperationalError
+"""What SQLite raises, instead of an `OSError`, when a disk is full or refuses."""
 DOCUMENT = "id, path, sha256, encoding, title, publisher, author, date, kind, url, passages"
 PASSAGE = (
     "id, document, start, end, block, block_start, block_end, heading_start, heading_end, line, fragment, "
