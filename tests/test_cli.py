@@ -522,15 +522,11 @@ def test_a_file_that_cannot_be_read_spoils_neither_answer_nor_status(indexed: Pa
 
 
 def test_status_says_that_the_folder_cannot_be_listed(indexed: Path) -> None:
-    (indexed / "documents").rename(indexed / "moved")
-    out = run("status").stdout
-    assert "! New files can't be looked for. The documents folder is documents, but nothing is there." in out
-    assert json.loads(run("status", "--json").stdout)["problem"].startswith("The documents folder is documents")
-    (indexed / "moved").rename(indexed / "documents")
     write_files(indexed, {"documents/sources.toml": "garbage"})
     out = run("status").stdout
-    assert "sources.toml" in out
+    assert "! New files can't be looked for. documents/sources.toml" in out
     assert "Up to date" not in out
+    assert "sources.toml" in json.loads(run("status", "--json").stdout)["problem"]
 
 
 @pytest.mark.parametrize("command", [["ask", "x"], ["status"], ["index"], ["show", "a:0-1"], ["verify"]])
@@ -554,7 +550,7 @@ def test_an_index_that_is_a_file_is_missing(folder: Path) -> None:
     for command in ("ask", "show", "status"):
         result = run(command, *(["a:0-1"] if command != "status" else []), "--index", "config.toml")
         assert result.exit_code == 2
-        assert result.stderr.startswith("qabot: There is no index in config.toml (no manifest.json).")
+        assert result.stderr.startswith(f"qabot: There is no index in {folder / 'config.toml'} (no manifest.json).")
 
 
 def test_a_full_disk_is_told_and_the_old_index_serves(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
