@@ -63,7 +63,9 @@ def test_a_conversation(root: Path) -> None:
     assert COMMANDS in out
     assert "There is no answer yet to show more of." in out
     assert "There is no quote 1; the last answer has 0." in out
-    assert "\n1. a\na.txt, line 13\nTreaty number 3 was signed.\n" in out
+    assert re.search(
+        r"\n1\. a\na\.txt, line 13\nHighlighted: line 13, a\.txt:\d+-\d+\nTreaty number 3 was signed\.\n", out
+    )
     assert re.search(r"\n4\. a\n", out)
     numbers = [int(number) for number in re.findall(r"^(\d+)\. a$", out, re.MULTILINE)]
     assert numbers == list(range(1, len(numbers) + 1))
