@@ -190,7 +190,7 @@ def test_a_session_on_a_real_terminal(own_index: Path, tmp_path: Path) -> None:
     child.sendline("help")
     child.expect("quote N in its surroundings")
     child.sendline("show 1")
-    child.expect("line ")
+    child.expect("lines? ")
     child.sendline("quit")
     child.expect(pexpect.EOF)
     child.close()
