@@ -7,7 +7,7 @@ from contextlib import suppress
 from qabot.build import BuildReport, Progress, build_index, no_progress
 from qabot.config import Settings
 from qabot.documents import Folder, file_digest, is_markdown
-from qabot.errors import DocumentError, DocumentsMissing, IndexDamaged, IndexMismatch, IndexMissing
+from qabot.errors import DocumentError, DocumentsMissing, IndexDamaged, IndexMismatch, IndexMissing, StoreError
 from qabot.index import Index
 from qabot.library import place_of, require_folder
 from qabot.models import LARGE_READER, Tell, encoder_for_name
@@ -66,7 +66,7 @@ def _refuse_another_folder(folder: Folder, settings: Settings) -> None:
     """
     try:
         index = Index(settings.index)
-    except (IndexMissing, IndexMismatch, IndexDamaged):
+    except (IndexMissing, IndexMismatch, IndexDamaged, StoreError):
         return  # for the build to report
     try:
         require_folder(settings, index)
