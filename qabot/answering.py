@@ -6,6 +6,7 @@ with what was indexed before the quote is shown. Thread-safe; everything here bl
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +15,10 @@ from dataclasses import replace
 from qabot.calibration import Calibration
 from qabot.config import Settings
 from qabot.embedding import Encoder
-from qabot.errors import IndexMismatch
+from qabot.errors import IndexMismatch, UnknownReference
 from qabot.index import Index, StoredDocument
 from qabot.lexical import words
-from qabot.library import Library
+from qabot.library import Library, require_folder
 from qabot.loading import Loading
 from qabot.models import OWN_MODEL, Tell, encoder_for_index
 from qabot.phrases import QUESTION_LIMIT
@@ -36,7 +37,7 @@ class Answerer(Library):
     """Answers questions from the index that `settings` name.
 
     Opens the index at once. Raises, beside what `Library` raises, `IndexMismatch` (built with another model
-    than the settings name) and `ModelError`. `tell` hears of anything slow. loading: the models, if they are on their
+    or language than the settings name) and `ModelError`. `tell` hears of anything slow. loading: the models, if they are on their
     way already.
     """
 
@@ -105,6 +106,8 @@ class Answerer(Library):
         with _timed(timings, "verify"):
             shown, lost = self._verified(found)
             withheld |= lost
+            if "gone" in withheld.values():
+                require_folder(self.settings, index)
         if not shown:
             outcome = "nothing"
         elif outcome == "answered" and shown[0].text != found[0].text:
@@ -123,6 +126,20 @@ class Answerer(Library):
             trace=_trace(index, candidates[:CANDIDATES]) if explain else (),
         )
 
+    def check_scope(self, scope: Sequence[str]) -> None:
+        """Raises `UnknownReference` for a name in `scope` that is empty or names no document, with the closest paths."""
+        documents = self.index.documents() if scope else []
+        for name in scope:
+            if not _wanted(name):
+                raise UnknownReference(
+                    "--in is empty. Expected the path of a document or folder, or a part of a title."
+                )
+            if not _in_scope(documents, [name]):
+                raise UnknownReference(
+                    f"No document of the index is called {name!r}. {_closest(documents, name)}`qabot status` lists the "
+                    "documents."
+                )
+
     def _open(self) -> Index:
         index = super()._open()
         recipe = index.manifest.recipe
@@ -130,6 +147,11 @@ class Answerer(Library):
             raise IndexMismatch(
                 f"The index in {self.settings.index} was built with the model {recipe['model']!r}; the configuration says "
                 f"{self.settings.model!r}. Run `qabot index`, or set model = {str(recipe['model'])!r}."
+            )
+        if recipe["language"] != self.settings.language:
+            raise IndexMismatch(
+                f"The index in {self.settings.index} was built for the language {recipe['language']!r}; the configuration says "
+                f"{self.settings.language!r}. Run `qabot index`, or set language = {str(recipe['language'])!r}."
             )
         fingerprint = str(recipe["encoder"])
         if fingerprint not in self._encoders:
@@ -194,13 +216,26 @@ def _in_scope(documents: Sequence[StoredDocument], scope: Sequence[str]) -> list
     """Ids of the documents that a path or folder names, or else a part of a path or title."""
     found: set[int] = set()
     for name in scope:
-        wanted = name.strip().strip("/").casefold()
+        wanted = _wanted(name)
         if not wanted:
             continue
         exact = [d.id for d in documents if d.path.casefold() == wanted or d.path.casefold().startswith(f"{wanted}/")]
         part = [d.id for d in documents if wanted in d.path.casefold() or wanted in d.source.title.casefold()]
         found.update(exact or part)
     return sorted(found)
+
+
+def _wanted(name: str) -> str:
+    return name.strip().strip("/").casefold()
+
+
+def _closest(documents: Sequence[StoredDocument], name: str) -> str:
+    """A question that names the documents whose paths, file names or titles are most like `name`."""
+    called = {
+        known.casefold(): d.path for d in documents for known in (d.path, d.path.rsplit("/", 1)[-1], d.source.title)
+    }
+    near = [called[known] for known in difflib.get_close_matches(_wanted(name), called, 3)]
+    return f"Did you mean {', '.join(dict.fromkeys(near))}? " if near else ""
 
 
 def _trace(index: Index, candidates: Sequence[Candidate]) -> tuple[Trace, ...]:

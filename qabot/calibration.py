@@ -257,6 +257,12 @@ def load_calibration(file: Path, recipe: Mapping[str, str]) -> Calibration:
 
 def read_calibration(file: Path) -> Calibration:
     """The calibration in `file`, whatever it was made for; raises `ModelError` when it is none or was changed."""
+    if not file.is_file():
+        there = "a folder" if file.is_dir() else "nothing"
+        raise ModelError(
+            f"The calibration is {file}, but {there} is there. Make one with `qabot calibrate FILE --out {file}`, or leave "
+            "calibration out of the configuration."
+        )
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
         stated = value.pop("sha256")

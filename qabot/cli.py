@@ -55,6 +55,7 @@ def main() -> None:
 @main.command(short_help="Read the documents into the index.")
 @common
 @click.option("--skip-unreadable", is_flag=True, help="Go on without files that can't be read as text, and list them.")
+@click.option("--replace", is_flag=True, help="Go on though not one indexed document is in the folder any more.")
 @click.option("--rebuild", is_flag=True, help="Embed everything again and don't trust the index that is there.")
 def index(documents: Path | None, index: Path | None, config: Path | None, no_color: bool, **flags: bool) -> None:
     """Bring the index in step with the documents.
@@ -72,7 +73,7 @@ def index(documents: Path | None, index: Path | None, config: Path | None, no_co
 
 
 @main.command(short_help="Answer a question with quotes.", help=QUESTION_HELP)
-@click.argument("question", required=False)
+@click.argument("words", nargs=-1, metavar="[QUESTION]")
 @common
 @click.option("-k", "--quotes", type=click.IntRange(1, 50), metavar="N", help="How many quotes at most.")
 @click.option(
@@ -92,9 +93,15 @@ def index(documents: Path | None, index: Path | None, config: Path | None, no_co
     help='Answer JSON lines {"id", "question"}; - reads stdin.',
 )
 def ask(
-    question: str | None, documents: Path | None, index: Path | None, config: Path | None, no_color: bool, **flags: Any
+    words: tuple[str, ...],
+    documents: Path | None,
+    index: Path | None,
+    config: Path | None,
+    no_color: bool,
+    **flags: Any,
 ) -> None:
     """See `QUESTION_HELP`."""
+    question = " ".join(words) if words else None
     if question is not None and flags["batch"]:
         raise click.UsageError("--batch reads its questions from a file; leave the QUESTION out.")
     settings = settings_of(config, documents, index, quotes=flags["quotes"])
@@ -106,6 +113,7 @@ def ask(
     from qabot.render import answer_json, print_answer, print_trace
 
     answerer = Answerer(settings, teller(console_for(no_color, stderr=True)), loading)
+    answerer.check_scope(flags["scope"])
     options = {"scope": flags["scope"], "per_document": flags["per_document"], "explain": flags["explain"]}
     if flags["batch"]:
         from qabot.batch import read_questions
@@ -192,11 +200,14 @@ def verify(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(documents: Path | None, index: Path | None, config: Path | None, no_color: bool, as_json: bool) -> None:
     """Show what the index holds, how it was made, and which documents have changed since."""
-    from qabot.library import Library
+    from qabot.library import Library, require_folder
     from qabot.summaries import status_json, status_lines
 
     settings = settings_of(config, documents, index)
-    found = Library(settings).status()
+    library = Library(settings)
+    found = library.status()
+    if found.gone:
+        require_folder(settings, library.index)
     if as_json:
         click.echo(as_json_text(status_json(found)))
         return

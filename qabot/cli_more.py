@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from qabot.phrases import counted
 from qabot.shell import (
     EXIT_ANSWERED,
     EXIT_NOTHING,
@@ -200,4 +201,4 @@ def feedback_export(
 
     settings = settings_of(config, documents, index)
     count = export_feedback(settings.bot.store, target)
-    click.echo(f"{count} questions written to {target}.")
+    click.echo(f"{counted(count, 'question')} written to {target}.")

@@ -7,13 +7,14 @@ what the settings are used for. `config.example.toml` shows every key; a test ke
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,6 +34,22 @@ CONFIG_VARIABLE = "QABOT_CONFIG"
 SECRET_VARIABLES = ("QABOT_DISCORD_TOKEN", "QABOT_DISCORD_TOKEN_FILE", "QABOT_QDRANT_API_KEY")
 """Read where they are needed alone, straight from the environment: no setting holds a secret, so none can be printed."""
 
+LANGUAGES = (
+    "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de "
+    "dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id "
+    "ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu "
+    "lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu "
+    "rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti tk tl tn to "
+    "tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu "
+).split()
+"""ISO 639-1. Which of them have abbreviations of their own, sentencex alone knows; the rest share the common rules."""
+
+
+def _known_language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise ValueError(f"{code!r} is no ISO 639-1 code")
+    return code
+
 
 class Settings(BaseSettings):
     """Everything that can be set. Paths in a configuration file are relative to that file."""
@@ -48,7 +65,9 @@ class Settings(BaseSettings):
         "qabot-reader", min_length=1, description="Model that reads the candidates: none, a name or a folder."
     )
     calibration: Path | None = Field(None, description="Calibration file made by `qabot calibrate`.")
-    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="Language of the documents, ISO 639-1.")
+    language: Annotated[str, AfterValidator(_known_language)] = Field(
+        "en", description="Language of the documents, ISO 639-1.", json_schema_extra={"enum": [*LANGUAGES]}
+    )
     quotes: int = Field(3, ge=1, le=50, description="How many quotes an answer may have.")
     quote_words: int = Field(90, ge=10, le=1000, description="How many words a quote may have.")
     index_store: Literal["faiss", "qdrant"] = Field("faiss", description="What keeps and searches the vectors.")
@@ -135,7 +154,7 @@ def load_settings(file: Path | None = None, flags: Mapping[str, Any] | None = No
     try:
         return Chosen(**{key: value for key, value in (flags or {}).items() if value is not None})
     except ValidationError as error:
-        raise ConfigError(_describe(error, path)) from error
+        raise ConfigError(_describe(error, path, flags or {})) from error
     except SettingsError as error:
         lists = ", ".join(map(_variable, sorted(given)))
         raise ConfigError(
@@ -148,6 +167,8 @@ def _config_path(file: Path | None) -> Path | None:
     named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     if named is None:
         return Path(CONFIG_FILE) if Path(CONFIG_FILE).is_file() else None
+    if named.is_dir():
+        raise ConfigError(f"The configuration file {named} is a folder; expected a file. Name one in it.")
     if not named.is_file():
         raise ConfigError(
             f"The configuration file {named} does not exist. Make one from config.example.toml, or leave --config out."
@@ -183,17 +204,52 @@ def _refuse_unknown(keys: Iterable[str], known: set[str], where: str, shown: Cal
         raise ConfigError(f"{where} sets {shown(key)}, which is no setting of qabot. {hint}")
 
 
-def _describe(error: ValidationError, path: Path | None) -> str:
-    """The first thing wrong, without the value of anything that came from the environment."""
-    detail = error.errors(include_url=False, include_input=False)[0]
-    key = ".".join(str(part) for part in detail["loc"] if not isinstance(part, int))
+def _describe(error: ValidationError, path: Path | None, flags: Mapping[str, Any]) -> str:
+    """The first thing wrong, and where, without the value of anything that came from the environment."""
+    parts = [part for part in error.errors(include_url=False, include_input=False)[0]["loc"] if isinstance(part, str)]
+    key = ".".join(parts)
     model: type[BaseModel] = Settings
-    meaning = ""
-    for part in key.split("."):
-        field = model.model_fields.get(part)
-        if field is None:
-            break
-        meaning = field.description or ""
-        model = field.annotation if _is_table(field.annotation) else Settings
-    places = f"the flags, the environment ({_variable(key)}) and {path or CONFIG_FILE}"
-    return f"The setting {key} ({meaning}) can't be used: {detail['msg']}. Look for it in {places}."
+    for part in parts[:-1]:
+        table = model.model_fields[part].annotation
+        model = table if _is_table(table) else model
+    field = model.model_fields[parts[-1]]
+    expected = _expected(model.model_json_schema()["properties"][parts[-1]])
+    about = f"({field.description})"
+    # As they are looked at: the first that has the key wins.
+    if flags.get(key) is not None:
+        return f"--{key} is {_shown(flags[key])}; expected {expected}. {about}"
+    if _variable(key) in map(str.upper, os.environ) or path is None:
+        return f"The environment sets {_variable(key)} to something else than {expected}. {about}"
+    value: Any = _read_toml(path)
+    for part in parts:
+        value = value[part]
+    return f"{path} sets {key} = {_shown(value)}; expected {expected}. {about}"
+
+
+def _shown(value: Any) -> str:
+    """A value nearly as TOML spells it, and not all of a long one."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _expected(schema: Mapping[str, Any]) -> str:
+    """What a setting may be, in words, from its JSON schema."""
+    if "anyOf" in schema:
+        schema = schema["anyOf"][0]
+    if "enum" in schema and len(schema["enum"]) > 9:
+        return f"one of {', '.join(schema['enum'])}"
+    if "enum" in schema:
+        return " or ".join(map(json.dumps, schema["enum"]))
+    if schema.get("format") == "path":
+        return "the path of a file or folder"
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text"}
+    kind = kinds.get(schema.get("type", ""), "a table")
+    if schema.get("type") == "array":
+        kind = f"a list of texts, each {_expected(schema['items'])}"
+    if "minimum" in schema:
+        kind += f", {schema['minimum']:g} to {schema['maximum']:g}"
+    if schema.get("minLength"):
+        kind += ", not empty"
+    if "pattern" in schema:
+        kind += f" that matches {schema['pattern']}"
+    return kind

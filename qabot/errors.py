@@ -18,6 +18,10 @@ class DocumentError(QabotError):
     """A document, or the folder of documents, can't be read as text."""
 
 
+class DocumentsMissing(QabotError):
+    """Not one document of the index is in the documents folder: it is another folder, or it isn't there."""
+
+
 class ModelError(QabotError):
     """A model can't be had, isn't the file it should be, or doesn't do what it should."""
 

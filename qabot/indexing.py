@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from qabot.build import BuildReport, Progress, build_index, no_progress
 from qabot.config import Settings
-from qabot.documents import Folder, is_markdown
-from qabot.errors import DocumentError
-from qabot.library import place_of
+from qabot.documents import Folder, file_digest, is_markdown
+from qabot.errors import DocumentError, DocumentsMissing, IndexDamaged, IndexMismatch, IndexMissing, StoreError
+from qabot.index import Index
+from qabot.library import place_of, require_folder
 from qabot.models import LARGE_READER, Tell, encoder_for_name
+from qabot.reader import READERS, load_reader
 from qabot.sentences import segment
 
 SAMPLES, SAMPLED_DOCUMENTS, SAMPLED_CHARACTERS = 64, 16, 20_000
@@ -19,20 +23,27 @@ def reindex(
     *,
     skip_unreadable: bool = False,
     rebuild: bool = False,
+    replace: bool = False,
     progress: Progress = no_progress,
     tell: Tell = lambda sentence: None,
 ) -> BuildReport:
     """Build with the model and the folders of `settings`, and make the reader if that takes long; `tell` hears of
     anything slow.
 
-    Raises what `build_index` raises, and `ModelError` when the model can't be had.
+    replace: go on though not one document of the index is in the folder any more.
+    Raises what `build_index` raises, `ModelError` when the model can't be had, and `DocumentsMissing`.
     """
     folder = Folder(settings.documents)
+    if not replace:
+        _refuse_another_folder(folder, settings)
     if settings.reader == LARGE_READER:
         from qabot.large import large_reader
 
         # The index doesn't need it, but the first question shall not wait for it.
         large_reader(tell)
+    elif settings.reader not in READERS:
+        # Nor shall it go to the network.
+        load_reader(settings.reader, settings.threads, tell, fetch=True)
     encoder = encoder_for_name(
         settings.model, threads=settings.threads, tell=tell, samples=lambda: sample_texts(folder, settings.language)
     )
@@ -46,6 +57,26 @@ def reindex(
         progress=progress,
         place=place_of(settings),
     )
+
+
+def _refuse_another_folder(folder: Folder, settings: Settings) -> None:
+    """Raises `DocumentsMissing` when all that the index holds would go: the folder is mistyped, or isn't mounted.
+
+    Documents that are there under other names have been moved.
+    """
+    try:
+        index = Index(settings.index)
+    except (IndexMissing, IndexMismatch, IndexDamaged, StoreError):
+        return  # for the build to report
+    try:
+        require_folder(settings, index)
+    except DocumentsMissing:
+        for path in folder.listing().paths:
+            with suppress(DocumentError):  # for the build to report
+                digest = file_digest(folder.root / path)
+                if digest and index.find_digest(digest):
+                    return
+        raise
 
 
 def sample_texts(folder: Folder, language: str) -> list[str]:

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from qabot.config import Settings
-from qabot.documents import Folder, Listing, file_digest
-from qabot.errors import DocumentError, IndexMismatch, UnknownReference
+from qabot.documents import Folder, Listing, all_missing, file_digest
+from qabot.errors import DocumentError, DocumentsMissing, IndexMismatch, IndexMissing, UnknownReference
 from qabot.index import Index, StoredDocument
 from qabot.lexical import LEXICAL_VERSION
 from qabot.passages import PASSAGES_VERSION
+from qabot.phrases import counted
 from qabot.qdrant import Place
 from qabot.quoting import make_quote, widen
 from qabot.snapshot import Manifest, manifest_stamp
@@ -174,7 +175,12 @@ class Library:
         )
 
     def _open(self) -> Index:
-        index = Index(self.settings.index)
+        try:
+            index = Index(self.settings.index)
+        except IndexMissing as error:
+            raise IndexMissing(
+                f"{error} The documents would be those in {self.settings.documents.resolve()}."
+            ) from error
         rules = {"passages": PASSAGES_VERSION, "lexical": LEXICAL_VERSION}
         if any(index.manifest.recipe.get(key) != version for key, version in rules.items()):
             raise IndexMismatch(
@@ -196,7 +202,25 @@ class Library:
                 f"{stored.path} has {length:,} characters; {span.start}-{span.end} is no span of it. "
                 f"Expected 0 <= start < end <= {length}."
             )
-        return replace(make_quote(index, stored.id, span, (span,), 1.0), state=self.state(stored.path, stored.sha256))
+        state = self.state(stored.path, stored.sha256)
+        if state == "gone":
+            require_folder(self.settings, index)
+        return replace(make_quote(index, stored.id, span, (span,), 1.0), state=state)
+
+
+def require_folder(settings: Settings, index: Index) -> None:
+    """Raises `DocumentsMissing` when not one document of `index` is in the documents folder.
+
+    Then the folder is more likely another one, or not there, than emptied. Stops at the first that is there.
+    """
+    documents = index.outline()
+    if documents and all_missing(settings.documents, documents):
+        raise DocumentsMissing(
+            f"The index in {settings.index} holds {counted(len(documents), 'document')}, and none of them is in "
+            f"{settings.documents}. Name the folder that it was made of with --documents DIR (or as documents in "
+            "config.toml), or another index with --index DIR. If the documents have really all been removed or replaced, "
+            "run `qabot index --replace`."
+        )
 
 
 def place_of(settings: Settings) -> Place | None:

@@ -45,3 +45,8 @@ def outcome(answer: Answer) -> str | None:
     if answer.outcome == "nothing":
         return NOTHING
     return RELATED if answer.outcome == "related" else None
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 document`, `2,000 documents`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -7,9 +7,11 @@ decide. Never loads torch unless a CrossEncoder is asked for.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ from qabot.snapshot import content_digest
 
 NO_READER = "none"
 OWN_READER = "qabot-reader"
+READERS = (OWN_READER, LARGE_READER, NO_READER)
+HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 OWN_FOLDER = Path(__file__).parent / "data" / "reader"
 """A small reader made for verbatim answers and refusals, as int8 ONNX; training/ makes it."""
 READER_FILE = "reader.json"
@@ -83,8 +87,11 @@ class Reader(Protocol):
         ...
 
 
-def load_reader(name: str, threads: int = 0, tell: Tell = silent) -> Reader | None:
+def load_reader(name: str, threads: int = 0, tell: Tell = silent, *, fetch: bool = False) -> Reader | None:
     """The reader that the configuration names; `tell` hears of anything slow.
+
+    fetch: get a CrossEncoder that isn't on this machine from the Hugging Face hub. A question doesn't: it would wait for
+    minutes where there is no network.
 
     name: `none`; `qabot-reader`, which comes with qabot; `qabot-reader-large`, which is made on first use; the path of a folder with an exported reader (`reader.json`); or a sentence-transformers
     CrossEncoder by name or path. Raises `ModelError` when it can't be had.
@@ -100,7 +107,14 @@ def load_reader(name: str, threads: int = 0, tell: Tell = silent) -> Reader | No
         return OnnxReader(large_reader(tell), threads)
     if (Path(name) / READER_FILE).is_file():
         return OnnxReader(Path(name), threads)
-    return CrossEncoderReader(name)
+    if not Path(name).is_dir() and not HUB_NAME.fullmatch(name):
+        near = difflib.get_close_matches(name.lower(), READERS, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(READERS)}."
+        raise ModelError(
+            f"The reader {name!r} is none of qabot's own, nor a folder, nor a name on the Hugging Face hub (OWNER/MODEL). "
+            f"{hint} Set reader in the configuration."
+        )
+    return CrossEncoderReader(name, fetch=fetch)
 
 
 class OnnxReader:
@@ -195,18 +209,18 @@ class OnnxReader:
 class CrossEncoderReader:
     """Any sentence-transformers CrossEncoder with one score a pair; each sentence is read in its window.
 
-    Loads torch. Raises `ModelError` when the model can't be had or gives more than one score.
+    Loads torch. fetch: get it from the Hugging Face hub where this machine doesn't have it. Raises `ModelError` when the
+    model can't be had or gives more than one score.
     """
 
-    def __init__(self, name: str) -> None:
-        from sentence_transformers import CrossEncoder
-
+    def __init__(self, name: str, *, fetch: bool = False) -> None:
         try:
-            self._model: Any = CrossEncoder(name, device="cpu")
+            self._model: Any = _cross_encoder(name, fetch)
         except Exception as error:  # hub, file and JSON errors share no base class
             raise ModelError(
                 f"The reader {name!r} can't be loaded ({str(error).strip().splitlines()[0][:200]}). Expected a CrossEncoder of "
-                f'sentence-transformers by name (fetched from the Hugging Face hub once) or path, or "{NO_READER}".'
+                "sentence-transformers by path, or by name (`qabot index` fetches it from the Hugging Face hub, once), or "
+                f"one of {', '.join(READERS)}."
             ) from error
         if self._model.num_labels != 1:
             raise ModelError(f"The reader {name!r} gives {self._model.num_labels} scores a pair; one was expected.")
@@ -226,3 +240,18 @@ class CrossEncoderReader:
             tuple(float(score) if position == window.keep else None for position in range(len(window.sentences)))
             for window, score in zip(windows, scores, strict=True)
         ]
+
+
+def _cross_encoder(name: str, fetch: bool) -> Any:
+    from sentence_transformers import CrossEncoder
+
+    try:
+        return CrossEncoder(name, device="cpu", local_files_only=True)
+    except Exception:  # see above
+        if not fetch or Path(name).is_dir():
+            raise
+    from huggingface_hub import hf_hub_download
+
+    # Without a network, each file is tried for half a minute, and the model has a dozen.
+    hf_hub_download(name, "config.json")
+    return CrossEncoder(name, device="cpu")

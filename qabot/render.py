@@ -8,6 +8,7 @@ On a terminal lines wrap, tabs are spaces, line separators break lines, and what
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from qabot import phrases
 from qabot.types import Answer, Place, Quote, Span, Trace
 
 TAB = "    "
+LINE_BREAK = re.compile(r"\n|\r(?!\n)")
 HARMLESS = "\t\u00ad\ufeff\u2028\u2029"
 """Tab, soft hyphen, byte-order mark and separators: nothing that steers a terminal, so pipes get them as they are."""
 SHOWN_AT_MOST = 4000
@@ -140,6 +142,8 @@ def print_quote(
     _print(console, Text(place_line(place), style="dim"))
     if quote.state != "current":
         _print(console, Text(phrases.STATES[quote.state], style="yellow"))
+    if not console.is_terminal:
+        _print(console, Text(highlight_line(quote)))
     part = quote if whole or not console.is_terminal else _part(quote)
     if part.place.start > place.start:
         _print(console, Text(phrases.CUT_BEFORE, style="dim"))
@@ -177,11 +181,30 @@ def _print(console: Console, text: Text, indent: int = 0) -> None:
 
 def place_line(place: Place) -> str:
     """Publisher, date, file, line (or page) and heading, as one line."""
-    lines = f"{place.line_start}" if place.line_start == place.line_end else f"{place.line_start}-{place.line_end}"
-    where = f"page {place.page}" if place.page is not None else f"line {lines}"
+    where = f"page {place.page}" if place.page is not None else _lines(place.line_start, place.line_end)
     heading = place.heading if place.heading and place.heading != place.source.title else None
     facts = (place.source.publisher, place.source.author, place.source.date, f"{place.path}, {where}", heading)
     return printable(" · ".join(fact for fact in facts if fact))
+
+
+def highlight_line(quote: Quote) -> str:
+    """Which part of a quote is highlighted, for where nothing can be: its lines, and the references that `show` takes."""
+    found = []
+    for span in quote.highlights:
+        first, last = (_line_at(quote, position) for position in (span.start, max(span.start, span.end - 1)))
+        lines = "" if quote.place.page is not None else f"{_lines(first, last)}, "
+        found.append(f"{lines}{quote.place.path}:{span.start}-{span.end}")
+    return printable(f"Highlighted: {'; '.join(found)}")
+
+
+def _line_at(quote: Quote, position: int) -> int:
+    """The line of an offset into the document, inside the quote; CR LF is one line break."""
+    before = LINE_BREAK.finditer(quote.text)
+    return quote.place.line_start + sum(found.start() < position - quote.place.start for found in before)
+
+
+def _lines(first: int, last: int) -> str:
+    return f"line {first}" if first == last else f"lines {first}-{last}"
 
 
 def highlighted(quote: Quote, style: str, *, piped: bool = False) -> Text:

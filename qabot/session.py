@@ -16,10 +16,11 @@ from rich.text import Text
 
 from qabot.answering import Answerer
 from qabot.errors import QabotError
-from qabot.phrases import RELATED
+from qabot.phrases import RELATED, counted
 from qabot.render import print_answer, print_quote, print_trace
 from qabot.types import Answer, Quote
 
+SHOW_USAGE = "show N: quote N in its surroundings (show N 10: ten sentences on each side)"
 COMMANDS = """Ask a question, or:
   more        more quotes for the last question
   show N      quote N in its surroundings (show N 10: ten sentences on each side)
@@ -58,7 +59,7 @@ class Session:
     def run(self, *, scope: Sequence[str] = (), per_document: bool = False, explain: bool = False) -> None:
         """Read lines until `quit` or the end of input."""
         count = len(self._answerer.documents())
-        self._console.print(Text(f"{count:,} documents. Ask a question; help, quit.", style="dim"))
+        self._console.print(Text(f"{counted(count, 'document')}. Ask a question; help, quit.", style="dim"))
         while True:
             try:
                 line = self._prompt.prompt("? ").strip()
@@ -79,6 +80,8 @@ class Session:
             return
         if words in (["help"], ["?"]):
             self._console.print(Text(COMMANDS))
+        elif words == ["show"]:
+            self._console.print(Text(f"Which one? {SHOW_USAGE}", style="dim"))
         elif words == ["more"]:
             self._more(scope, per_document)
         elif words[0] == "show" and all(word.isdecimal() for word in words[1:]) and len(words) in (2, 3):

@@ -175,7 +175,7 @@ def read_manifest(folder: Path) -> bytes:
         return (folder / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IndexMissing(
-            f"There is no index in {folder} (no {MANIFEST}). Run `qabot index`, or name another folder with --index DIR."
+            f"There is no index in {folder.resolve()} (no {MANIFEST}). Run `qabot index`, or name another folder with --index DIR."
         ) from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from qabot.build import BuildReport
 from qabot.config import Settings
 from qabot.library import Status
+from qabot.phrases import counted
 from qabot.render import printable
 from qabot.snapshot import Manifest
 
@@ -42,9 +43,11 @@ def build_lines(report: BuildReport, settings: Settings) -> list[str]:
         f"{len(report.added)} added, {len(report.changed)} changed, {len(report.removed)} removed, "
         f"{len(report.renamed)} renamed, {len(report.unchanged)} unchanged"
     )
-    lines.append(f"{documents} documents ({changes}), {report.passages:,} passages.")
+    lines.append(f"{counted(documents, 'document')} ({changes}), {counted(report.passages, 'passage')}.")
     if report.committed:
-        lines.append(f"{report.embedded:,} texts embedded, {report.kept:,} kept. The index is in {settings.index}.")
+        lines.append(
+            f"{counted(report.embedded, 'text')} embedded, {report.kept:,} kept. The index is in {settings.index}."
+        )
     else:
         lines.append(f"Nothing has changed; the index in {settings.index} is up to date.")
     return lines
@@ -63,10 +66,10 @@ def status_lines(status: Status, settings: Settings) -> list[str]:
     if manifest.delta:
         delta = manifest.delta
         lines.append(
-            f"changes    {delta['documents']:,} documents ({delta['passages']:,} passages) added or replaced and "
+            f"changes    {counted(delta['documents'], 'document')} ({counted(delta['passages'], 'passage')}) added or replaced and "
             f"{delta['removed']:,} taken out since all was last written anew"
         )
-    lines += _listed("", (f"{d.path}  {d.source.title}  ({d.passages} passages)" for d in status.documents))
+    lines += _listed("", (f"{d.path}  {d.source.title}  ({counted(d.passages, 'passage')})" for d in status.documents))
     lines += _listed("~ changed since indexing", status.changed)
     lines += _listed("- gone since indexing", status.gone)
     lines += _listed("! can't be read", status.unreadable)

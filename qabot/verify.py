@@ -16,6 +16,8 @@ from typing import Any
 from qabot.config import Settings
 from qabot.errors import IndexBusy, QuestionError
 from qabot.index import Index, StoredDocument
+from qabot.library import require_folder
+from qabot.phrases import counted
 from qabot.render import printable
 
 TRIES = 5
@@ -48,8 +50,8 @@ class Verified:
     def lines(self) -> list[str]:
         """In words and numbers."""
         wrong = [*self.damaged, *self.differing, *self.wrong_quotes]
-        checked = f"{self.passages:,} passages of {self.documents:,} documents"
-        checked += f" and {self.quotes:,} quotes" if self.quotes else ""
+        checked = f"{counted(self.passages, 'passage')} of {counted(self.documents, 'document')}"
+        checked += f" and {counted(self.quotes, 'quote')}" if self.quotes else ""
         verdict = "every one is in its file, character for character." if self.sound else f"{len(wrong):,} differ."
         return [*(f"! {printable(line)}" for line in wrong), f"Checked {checked}: {verdict}"]
 
@@ -69,10 +71,12 @@ class Verified:
 def verify_index(settings: Settings) -> Verified:
     """Compare the index's bytes with its manifest, and every passage with the files as they are now.
 
-    An index that is replaced meanwhile is verified anew. Raises `IndexBusy` when that goes on and on.
+    An index that is replaced meanwhile is verified anew. Raises `IndexBusy` when that goes on and on, and
+    `DocumentsMissing` when not one document of the index is in the documents folder.
     """
     for _ in range(TRIES):
         index = Index(settings.index)
+        require_folder(settings, index)
         differing: list[str] = []
         for stored in index.documents():
             differing += _differences(index, stored, settings.documents)

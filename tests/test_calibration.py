@@ -330,7 +330,7 @@ def test_a_file_that_is_not_as_written_is_refused(tmp_path: Path, text: str, say
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=says):
         read_calibration(file)
-    with pytest.raises(ModelError, match="is no calibration"):
+    with pytest.raises(ModelError, match="nothing is there"):
         read_calibration(tmp_path / "missing.json")
 
 
@@ -346,3 +346,10 @@ def test_every_change_of_a_file_is_noticed(tmp_path: Path) -> None:
         file.write_text(other, encoding="utf-8")
         with pytest.raises(ModelError):
             read_calibration(file)
+
+
+def test_a_calibration_that_is_not_there_is_told_without_the_systems_words(tmp_path: Path) -> None:
+    for path, found in ((tmp_path / "none.json", "nothing"), (tmp_path, "a folder")):
+        with pytest.raises(ModelError, match=f"The calibration is .*, but {found} is there") as caught:
+            read_calibration(path)
+        assert "Errno" not in str(caught.value)

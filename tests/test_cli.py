@@ -70,7 +70,7 @@ def test_index_says_what_changed(folder: Path) -> None:
         "! empty: e.md\n"
         "! in sources.toml, but not in the folder: gone.txt\n"
         "3 documents (1 added, 1 changed, 0 removed, 1 renamed, 0 unchanged), 3 passages.\n"
-        "1 texts embedded, 3 kept. The index is in index.\n"
+        "1 text embedded, 3 kept. The index is in index.\n"
     )
 
 
@@ -94,6 +94,54 @@ def test_index_of_an_empty_folder(folder: Path) -> None:
     assert "There are no .txt or .md files in empty: put some there and run `qabot index` again.\n" in result.stdout
 
 
+@pytest.mark.parametrize(("other", "flags"), [({}, []), ({"a.txt": "A."}, []), ({"a.txt": "A."}, ["--rebuild"])])
+def test_index_does_not_replace_every_document_unless_told_to(
+    indexed: Path, other: dict[str, str], flags: list[str]
+) -> None:
+    write_files(indexed / "other", other)
+    before = (indexed / "index/manifest.json").read_bytes()
+    result = run("index", "--documents", "other", *flags)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "The index in index holds 2 documents, and none of them is in other" in result.stderr
+    assert "--replace" in result.stderr
+    assert (indexed / "index/manifest.json").read_bytes() == before
+    result = run("index", "--documents", "other", "--replace", *flags)
+    assert result.exit_code == 0
+    assert ("2 removed" in result.stdout) is not bool(flags)
+    # An empty index has nothing to lose.
+    assert run("index").exit_code == (2 if other else 0)
+
+
+def test_documents_that_have_all_moved_are_indexed_without_being_told_to(indexed: Path) -> None:
+    (indexed / "documents").rename(indexed / "moved")
+    write_files(indexed / "documents", {})
+    (indexed / "moved").rename(indexed / "documents/archive")
+    result = run("index")
+    assert result.exit_code == 0
+    assert "2 renamed" in result.stdout
+
+
+@pytest.mark.parametrize("other", ["other", "nowhere"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ask", TREATY],
+        ["ask", TREATY, "--json"],
+        ["show", "treaty.txt:0-5"],
+        ["status"],
+        ["verify"],
+        ["status", "--json"],
+    ],
+)
+def test_a_folder_that_the_index_was_not_made_of_is_told(indexed: Path, other: str, command: list[str]) -> None:
+    write_files(indexed, {"other/a.txt": "A."})
+    result = run(*command, "--documents", other)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "The index in index holds 2 documents, and none of them is in " + other in result.stderr
+    assert "--documents DIR" in result.stderr
+    assert "qabot index --replace" in result.stderr
+
+
 def test_index_refuses_what_it_can_not_read_and_goes_on_when_told(folder: Path) -> None:
     write_files(folder, {"documents/bad.txt": b"\0\1\2", "documents/worse.txt": b"\0"})
     result = run("index")
@@ -111,10 +159,21 @@ def test_ask(indexed: Path) -> None:
     result = run("ask", "The treaty was signed in Vienna")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.split("\n\n")[0] == (
-        "1. The Treaty\ntreaty.txt, line 3\nThe treaty was signed in Vienna. It ended the war."
+        "1. The Treaty\ntreaty.txt, line 3\nHighlighted: line 3, treaty.txt:12-44\n"
+        "The treaty was signed in Vienna. It ended the war."
     )
     one = run("ask", "The treaty was signed in Vienna", "-k", "1")
-    assert one.stdout == "The Treaty\ntreaty.txt, line 3\nThe treaty was signed in Vienna. It ended the war.\n"
+    assert one.stdout == (
+        "The Treaty\ntreaty.txt, line 3\nHighlighted: line 3, treaty.txt:12-44\n"
+        "The treaty was signed in Vienna. It ended the war.\n"
+    )
+
+
+def test_a_question_needs_no_quotation_marks(indexed: Path) -> None:
+    loose = run("ask", "The", "treaty", "was", "signed", "--quotes", "1", "in", "Vienna", "--json")
+    assert json.loads(loose.stdout)["question"] == "The treaty was signed in Vienna"
+    assert loose.exit_code == 0
+    assert run("ask", "").exit_code == 1
 
 
 def test_ask_without_an_answer(indexed: Path) -> None:
@@ -125,8 +184,6 @@ def test_ask_without_an_answer(indexed: Path) -> None:
     result = run("ask", "hello")
     assert result.exit_code == 1
     assert result.stdout.startswith("Hello! Ask a question")
-    result = run("ask", "treaty", "--in", "nowhere")
-    assert (result.exit_code, result.stdout) == (1, "No document of the index is called that: nowhere.\n")
 
 
 def test_ask_in_a_scope_and_per_document(indexed: Path) -> None:
@@ -134,6 +191,30 @@ def test_ask_in_a_scope_and_per_document(indexed: Path) -> None:
     assert {quote["path"] for quote in value["quotes"]} == {"laws/office.txt"}
     value = json.loads(run("ask", "the treaty office", "--json", "--per-document").stdout)
     assert len({quote["path"] for quote in value["quotes"]}) == len(value["quotes"]) == 2
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--in", "laws"]])
+def test_a_scope_that_names_nothing_is_an_error_with_the_closest_names(indexed: Path, more: list[str]) -> None:
+    for wrong, close in (
+        ("traety.txt", "treaty.txt"),
+        ("the treatie", "treaty.txt"),
+        ("law/ofice.txt", "laws/office.txt"),
+    ):
+        result = run("ask", TREATY, "--in", wrong, *more)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"No document of the index is called {wrong!r}. Did you mean {close}" in result.stderr
+    result = run("ask", TREATY, "--in", "qqqqqqq", *more)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "`qabot status` lists the documents" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["", " ", "/"])
+def test_an_empty_scope_is_refused(indexed: Path, name: str) -> None:
+    result = run("ask", TREATY, "--in", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--in is empty" in result.stderr
+    batch = run("ask", "--batch", "-", "--in", name, input='{"question": "x"}')
+    assert (batch.exit_code, batch.stdout) == (2, "")
 
 
 def test_ask_json(indexed: Path) -> None:
@@ -219,9 +300,12 @@ def test_show(indexed: Path) -> None:
     text = FILES["treaty.txt"]
     start = text.index("It ended")
     reference = f"treaty.txt:{start}-{start + 17}"
-    assert run("show", reference, "--sentences", "0").stdout == "The Treaty\ntreaty.txt, line 3\nIt ended the war.\n"
+    marked = f"Highlighted: line 3, {reference}\n"
+    assert run("show", reference, "--sentences", "0").stdout == (
+        f"The Treaty\ntreaty.txt, line 3\n{marked}It ended the war.\n"
+    )
     assert run("show", reference).stdout == (
-        "The Treaty\ntreaty.txt, line 1-5\n"
+        f"The Treaty\ntreaty.txt, lines 1-5\n{marked}"
         "The Treaty\n\nThe treaty was signed in Vienna. It ended the war.\n\nNobody came to the party.\n"
     )
     value = json.loads(run("show", reference, "--sentences", "1", "--json").stdout)
@@ -332,10 +416,12 @@ def test_status(indexed: Path) -> None:
 def test_without_an_index_every_command_says_what_to_do(command: list[str]) -> None:
     result = run(*command)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == (
-        "qabot: There is no index in index (no manifest.json). "
-        "Run `qabot index`, or name another folder with --index DIR.\n"
+    assert result.stderr.startswith(
+        f"qabot: There is no index in {Path('index').resolve()} (no manifest.json). "
+        "Run `qabot index`, or name another folder with --index DIR."
     )
+    documents = f" The documents would be those in {Path('documents').resolve()}.\n"
+    assert command == ["verify"] or result.stderr.endswith(documents)
 
 
 @pytest.mark.parametrize(
@@ -389,6 +475,27 @@ def test_an_index_of_another_model_is_refused(indexed: Path) -> None:
     assert "built with the model 'fake'" in result.stderr
 
 
+def test_an_index_of_another_language_is_refused(indexed: Path) -> None:
+    (indexed / "config.toml").write_text(CONFIG + 'language = "de"\n')
+    result = run("ask", "x")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "built for the language 'en'; the configuration says 'de'" in result.stderr
+    assert run("index").exit_code == 0
+    assert run("ask", "The treaty was signed in Vienna").exit_code == 0
+
+
+def test_index_fetches_a_reader_that_is_not_qabots_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[tuple[str, bool]] = []
+
+    def load(name: str, threads: int, tell: object, *, fetch: bool = False) -> None:
+        fetched.append((name, fetch))
+
+    monkeypatch.setattr("qabot.indexing.load_reader", load)
+    (folder / "config.toml").write_text(CONFIG.replace('reader = "none"', 'reader = "some/reader"'))
+    assert run("index").exit_code == 0
+    assert fetched == [("some/reader", True)]
+
+
 def test_changed_and_removed_files_are_told_below_the_answer(indexed: Path) -> None:
     write_files(indexed, {"documents/treaty.txt": "Other."})
     (indexed / "documents/laws/office.txt").unlink()
@@ -415,15 +522,11 @@ def test_a_file_that_cannot_be_read_spoils_neither_answer_nor_status(indexed: Pa
 
 
 def test_status_says_that_the_folder_cannot_be_listed(indexed: Path) -> None:
-    (indexed / "documents").rename(indexed / "moved")
-    out = run("status").stdout
-    assert "! New files can't be looked for. The documents folder is documents, but nothing is there." in out
-    assert json.loads(run("status", "--json").stdout)["problem"].startswith("The documents folder is documents")
-    (indexed / "moved").rename(indexed / "documents")
     write_files(indexed, {"documents/sources.toml": "garbage"})
     out = run("status").stdout
-    assert "sources.toml" in out
+    assert "! New files can't be looked for. documents/sources.toml" in out
     assert "Up to date" not in out
+    assert "sources.toml" in json.loads(run("status", "--json").stdout)["problem"]
 
 
 @pytest.mark.parametrize("command", [["ask", "x"], ["status"], ["index"], ["show", "a:0-1"], ["verify"]])
@@ -447,7 +550,7 @@ def test_an_index_that_is_a_file_is_missing(folder: Path) -> None:
     for command in ("ask", "show", "status"):
         result = run(command, *(["a:0-1"] if command != "status" else []), "--index", "config.toml")
         assert result.exit_code == 2
-        assert result.stderr.startswith("qabot: There is no index in config.toml (no manifest.json).")
+        assert result.stderr.startswith(f"qabot: There is no index in {folder / 'config.toml'} (no manifest.json).")
 
 
 def test_a_full_disk_is_told_and_the_old_index_serves(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def test_the_bot_needs_a_token_and_the_doctor_says_so(folder: Path) -> None:
     )
     result = run("doctor", "--index", "nowhere")
     assert result.exit_code == 1
-    assert "There is no index in nowhere" in result.stdout
+    assert f"There is no index in {folder / 'nowhere'}" in result.stdout
 
 
 def test_feedback_is_exported(folder: Path) -> None:

@@ -52,7 +52,7 @@ def test_where_the_file_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("QABOT_CONFIG", str(tmp_path / "none.toml"))
     with pytest.raises(ConfigError, match=r"none\.toml does not exist.*config\.example\.toml"):
         load_settings()
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(ConfigError, match=r"is a folder; expected a file"):
         load_settings(tmp_path)
 
 
@@ -81,12 +81,22 @@ def test_paths_in_a_file_are_relative_to_it_and_others_to_the_working_folder(
         ("qoute_words = 3\n", "Did you mean quote_words?"),
         ("zzz = 3\n", "Known: "),
         ("[documents]\na = 1\n", "sets documents.a, which is no setting of qabot. Did you mean documents?"),
-        ("quotes = 0\n", "The setting quotes (How many quotes an answer may have.) can't be used"),
-        ("quotes = 51\n", "The setting quotes"),
-        ('quotes = "many"\n', "The setting quotes"),
-        ("threads = -1\n", "The setting threads"),
-        ('language = "English"\n', "The setting language"),
-        ('model = ""\n', "The setting model"),
+        (
+            "quotes = 0\n",
+            "config.toml sets quotes = 0; expected a whole number, 1 to 50. (How many quotes an answer may have.)",
+        ),
+        ("quotes = 51\n", "config.toml sets quotes = 51; expected a whole number, 1 to 50."),
+        ('quotes = "many"\n', 'config.toml sets quotes = "many"; expected a whole number, 1 to 50.'),
+        ("threads = -1\n", "sets threads = -1; expected a whole number, 0 to 256."),
+        ('language = "English"\n', 'sets language = "English"; expected'),
+        ('language = "xx"\n', 'sets language = "xx"; expected one of aa, ab, '),
+        ('model = ""\n', 'sets model = ""; expected a text, not empty.'),
+        ('documents = ["a"]\n', 'sets documents = ["a"]; expected the path of a file or folder.'),
+        ("calibration = 5\n", "sets calibration = 5; expected the path of a file or folder."),
+        ('index_store = "x"\n', 'sets index_store = "x"; expected "faiss" or "qdrant".'),
+        ("[bot]\nprivate = 7\n", "sets bot.private = 7; expected true or false."),
+        ("[bot]\ncooldown = 601\n", "sets bot.cooldown = 601; expected a number, 0 to 600."),
+        ('[bot]\nlink_hosts = ["a.org", "/"]\n', 'sets bot.link_hosts = ["a.org", "/"]; expected a list of texts'),
         ("quotes = \n", "is not TOML in UTF-8"),
     ],
 )
@@ -120,7 +130,23 @@ def test_values_of_the_environment_are_not_repeated(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("QABOT_QUOTES", "hunter2")
     with pytest.raises(ConfigError, match="QABOT_QUOTES") as caught:
         load_settings()
+    assert str(caught.value).startswith(
+        "The environment sets QABOT_QUOTES to something else than a whole number, 1 to 50. "
+    )
     assert "hunter2" not in str(caught.value)
+    assert "config.toml" not in str(caught.value)
+
+
+def test_the_source_of_a_wrong_value_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.toml").write_text("quotes = 99\n")
+    monkeypatch.setenv("qabot_quotes", "98")
+    with pytest.raises(ConfigError, match="The environment sets QABOT_QUOTES"):
+        load_settings()
+    with pytest.raises(ConfigError, match=r"--quotes is 97; expected a whole number, 1 to 50\."):
+        load_settings(None, {"quotes": 97})
+    monkeypatch.delenv("qabot_quotes")
+    with pytest.raises(ConfigError, match=r"config\.toml sets quotes = 99; expected"):
+        load_settings(None, {"quotes": None})
 
 
 def test_a_list_in_the_environment_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +222,8 @@ def test_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QABOT_BOT__WORKER")
     monkeypatch.setenv("QABOT_BOT__WORKERS", "99")
     with pytest.raises(
-        ConfigError, match=r"The setting bot\.workers \(Questions answered at the same time\.\)"
+        ConfigError,
+        match=r"sets QABOT_BOT__WORKERS to .* a whole number, 1 to 16\. \(Questions answered at the same time\.\)",
     ) as caught:
         load_settings(file)
     assert "99" not in str(caught.value)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -118,6 +121,51 @@ def test_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError, match="The reader 'no/such-model' can't be loaded"):
         load_reader("no/such-model")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("qabot-raeder", "Did you mean qabot-reader?"),
+        ("qabot-reader-big", "Did you mean qabot-reader"),
+        ("None", "Did you mean none?"),
+        ("nope", "nor a folder"),
+        ("./models/nope", "nor a folder"),
+        ("/models/nope", "nor a folder"),
+        ("a/b/c", "nor a folder"),
+    ],
+)
+def test_a_mistyped_name_is_told_before_anything_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # importing it would fail
+    for fetch in (False, True):
+        with pytest.raises(ModelError, match=re.escape(f"{name!r}")) as caught:
+            load_reader(name, fetch=fetch)
+        assert hint in str(caught.value)
+
+
+def test_only_indexing_goes_to_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    class Hub:
+        def __init__(self, name: str, *, device: str, local_files_only: bool = False) -> None:
+            asked.append((name, local_files_only))
+            raise OSError("not here\nat all")
+
+    def download(name: str, file: str) -> None:
+        asked.append((f"{name}/{file}", False))
+
+    monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(CrossEncoder=Hub))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=download))
+    with pytest.raises(ModelError, match=r"no/such-model.*not here.*`qabot index` fetches it"):
+        load_reader("no/such-model")
+    assert asked == [("no/such-model", True)]
+    del asked[:]
+    with pytest.raises(ModelError, match=r"no/such-model.*not here"):
+        load_reader("no/such-model", fetch=True)
+    # One small file first: without a network, each file is tried for half a minute.
+    assert asked == [("no/such-model", True), ("no/such-model/config.json", False), ("no/such-model", False)]
 
 
 class Fixed:

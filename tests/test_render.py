@@ -20,6 +20,7 @@ from qabot import phrases
 from qabot.render import (
     SHOWN_AT_MOST,
     answer_json,
+    highlight_line,
     highlighted,
     place_line,
     print_answer,
@@ -29,7 +30,7 @@ from qabot.render import (
     quote_json,
 )
 from qabot.types import Answer, Place, Quote, Source, Span, Trace
-from support import TEXTS
+from support import TEXTS, universal_lines
 
 Check = type | tuple[type, ...] | Callable[[Any], bool]
 NONE = type(None)
@@ -220,13 +221,15 @@ def test_an_answer_on_paper() -> None:
     two = replace(quote_of("Changed text."), state="changed")
     assert printed(answer_of(one, two, gone=("c.txt",)), force_terminal=False) == (
         "1. The title\n"
-        "Publisher · 2021-03-05 · sub/a.txt, line 7-9 · Heading\n"
+        "Publisher · 2021-03-05 · sub/a.txt, lines 7-9 · Heading\n"
+        "Highlighted: line 7, sub/a.txt:100-109\n"
         "It rains. It pours.\n"
         "Also in b.txt:3\n"
         "\n"
         "2. The title\n"
-        "Publisher · 2021-03-05 · sub/a.txt, line 7-9 · Heading\n"
+        "Publisher · 2021-03-05 · sub/a.txt, lines 7-9 · Heading\n"
         f"{phrases.STATES['changed']}\n"
+        "Highlighted: line 7, sub/a.txt:100-113\n"
         "Changed text.\n"
         f"{phrases.GONE.format(path='c.txt')}\n"
     )
@@ -306,11 +309,27 @@ def test_highlights_are_the_spans_and_nothing_else(text: str, data: st.DataObjec
     assert shown.plain.replace("\n", "") == printable(text).replace("\n", "")
 
 
+@settings(max_examples=200)
+@given(TEXTS.filter(bool), st.data())
+def test_piped_text_says_which_lines_are_highlighted(text: str, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, len(text)))
+    quote = quote_of(text, (start, end))
+    lines = universal_lines(text)
+    first, last = lines[start] + 6, lines[end - 1] + 6
+    where = f"line {first}" if first == last else f"lines {first}-{last}"
+    expected = f"Highlighted: {where}, sub/a.txt:{100 + start}-{100 + end}"
+    assert expected in printed(answer_of(quote), force_terminal=False).split("\n")
+    assert "Highlighted:" not in printed(answer_of(quote_of("x")), force_terminal=True)
+    paged = replace(quote, place=replace(quote.place, page=4))
+    assert highlight_line(paged) == f"Highlighted: sub/a.txt:{100 + start}-{100 + end}"
+
+
 def test_the_line_of_a_place() -> None:
     place = quote_of("x").place
     assert place_line(replace(place, line_end=7)) == "Publisher · 2021-03-05 · sub/a.txt, line 7 · Heading"
     assert place_line(replace(place, page=4)) == "Publisher · 2021-03-05 · sub/a.txt, page 4 · Heading"
-    assert place_line(replace(place, heading="The title")) == "Publisher · 2021-03-05 · sub/a.txt, line 7-9"
+    assert place_line(replace(place, heading="The title")) == "Publisher · 2021-03-05 · sub/a.txt, lines 7-9"
 
 
 def test_the_candidates_of_an_answer() -> None:

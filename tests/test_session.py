@@ -59,16 +59,24 @@ def test_a_conversation(root: Path) -> None:
     out = talk(
         root, "", "help", "more", "show 1", "Treaty number 3 was signed", "more", "show 1", "show 9 9", "quit", "never"
     )
-    assert out.startswith("1 documents. Ask a question; help, quit.\n")
+    assert out.startswith("1 document. Ask a question; help, quit.\n")
     assert COMMANDS in out
     assert "There is no answer yet to show more of." in out
     assert "There is no quote 1; the last answer has 0." in out
-    assert "\n1. a\na.txt, line 13\nTreaty number 3 was signed.\n" in out
+    assert re.search(
+        r"\n1\. a\na\.txt, line 13\nHighlighted: line 13, a\.txt:\d+-\d+\nTreaty number 3 was signed\.\n", out
+    )
     assert re.search(r"\n4\. a\n", out)
     numbers = [int(number) for number in re.findall(r"^(\d+)\. a$", out, re.MULTILINE)]
     assert numbers == list(range(1, len(numbers) + 1))
     assert "There is no quote 9; the last answer has 6." in out
     assert "never" not in out
+
+
+def test_show_alone_says_how_it_is_used(root: Path) -> None:
+    out = talk(root, "show")
+    assert "Which one? show N: quote N in its surroundings" in out
+    assert "Nothing in the documents" not in out
 
 
 def test_more_after_a_refusal_shows_all_passages_as_no_answer(root: Path) -> None:
@@ -182,7 +190,7 @@ def test_a_session_on_a_real_terminal(own_index: Path, tmp_path: Path) -> None:
     child.sendline("help")
     child.expect("quote N in its surroundings")
     child.sendline("show 1")
-    child.expect("line ")
+    child.expect("lines? ")
     child.sendline("quit")
     child.expect(pexpect.EOF)
     child.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,3 +158,16 @@ def file_digest(path: Path) -> str | None:
         return None
     except OSError as error:
         raise DocumentError(f"{path} can't be read ({error.strerror}). Give qabot the right to read it.") from error
+
+
+def all_missing(root: Path, paths: Iterable[str]) -> bool:
+    """Whether not one of `paths` (relative) is in the folder `root`; one that can't be looked at may be there."""
+    for path in paths:
+        try:
+            (root / path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass
+        return False
+    return True

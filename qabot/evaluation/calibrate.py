@@ -28,6 +28,7 @@ from qabot.calibration import (
 )
 from qabot.errors import QuestionError
 from qabot.evaluation.metrics import SEED, auroc, ece
+from qabot.phrases import counted
 
 if TYPE_CHECKING:
     from qabot.evaluation.run import Run
@@ -94,7 +95,7 @@ def calibrate(
     least = LEAST // 5
     if len(seen) < LEAST or answerable.sum() < least or (~answerable).sum() < least:
         raise QuestionError(
-            f"{len(seen)} questions had candidates, and {int(answerable.sum())} of them have an answer. At least {LEAST} "
+            f"{counted(len(seen), 'question')} had candidates, and {int(answerable.sum())} of them have an answer. At least {LEAST} "
             f"are needed, with {least} that have an answer and {least} that have none: add questions."
         )
     names = _chosen(seen, method, use)

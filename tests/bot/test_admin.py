@@ -141,6 +141,21 @@ async def test_a_failed_reindex_leaves_the_old_index(own_corpus: Path, monkeypat
         assert "opens at nine" in text_of((await w.alice.slash(w.channel, "ask", question=ONE)).response)
 
 
+async def test_a_documents_folder_that_is_not_mounted_does_not_empty_the_index(
+    own_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_encoder(monkeypatch, FakeEncoder(window=4000))
+    async with world(own_corpus) as w:
+        (own_corpus / "documents").rename(own_corpus / "elsewhere")
+        (own_corpus / "documents").mkdir()
+        result = await w.admin.slash(w.channel, "qabot reindex")
+        assert "the old index still answers" in text_of(result.response)
+        assert "none of them is in" in text_of(result.response)
+        (own_corpus / "documents").rmdir()
+        (own_corpus / "elsewhere").rename(own_corpus / "documents")
+        assert "opens at nine" in text_of((await w.alice.slash(w.channel, "ask", question=ONE)).response)
+
+
 async def test_one_reindex_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(root) as w:
         group = w.bot.tree.get_command("qabot")
