@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -227,8 +228,8 @@ def _describe(error: ValidationError, path: Path | None, flags: Mapping[str, Any
 
 
 def _shown(value: Any) -> str:
-    """A value nearly as TOML spells it, and not all of a long one."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """A value nearly as TOML spells it, not all of a long one, and without the user and password of an address."""
+    text = re.sub("//.*@", "//...@", json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 

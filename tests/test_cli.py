@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from qabot import __version__
 from qabot.cli import main
+from qabot.errors import StoreError
 from qabot.phrases import NOTES
 from qabot.snapshot import MANIFEST
 from support import FakeEncoder, write_files
@@ -110,6 +111,14 @@ def test_index_does_not_replace_every_document_unless_told_to(
     assert ("2 removed" in result.stdout) is not bool(flags)
     # An empty index has nothing to lose.
     assert run("index").exit_code == (2 if other else 0)
+
+
+def test_an_old_index_in_a_store_that_is_down_can_be_replaced(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(folder: Path) -> None:
+        raise StoreError("Qdrant doesn't answer")
+
+    monkeypatch.setattr("qabot.indexing.Index", down)
+    assert run("index", "--rebuild").exit_code == 0
 
 
 def test_documents_that_have_all_moved_are_indexed_without_being_told_to(indexed: Path) -> None:

@@ -137,6 +137,13 @@ def test_values_of_the_environment_are_not_repeated(monkeypatch: pytest.MonkeyPa
     assert "config.toml" not in str(caught.value)
 
 
+def test_a_password_in_an_address_is_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('qdrant_url = "http://me:hun/t@er2@host"\n')
+    with pytest.raises(ConfigError, match=r'sets qdrant_url = "http://\.\.\.@host"; expected') as caught:
+        load_settings()
+    assert "er2" not in str(caught.value)
+
+
 def test_the_source_of_a_wrong_value_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.toml").write_text("quotes = 99\n")
     monkeypatch.setenv("qabot_quotes", "98")
