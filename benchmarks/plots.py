@@ -21,7 +21,9 @@ from benchmarks.compare import table
 README = Path(__file__).parent.parent / "README.md"
 MARK, END = "<!-- python -m benchmarks.plots writes from here -->", "<!-- to here -->"
 PICTURES = README.parent / "docs" / "pictures"
-WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 720, 30, 190, 90, 46, 34
+WIDTH, ROW, TOP, BOTTOM = 720, 30, 46, 34
+LETTER = 7.5
+"""Width of a letter, generously."""
 OURS, OTHERS, FAINT = "#2563eb", "#9ca3af", "#93c5fd"
 
 
@@ -45,7 +47,9 @@ class Bar:
 def chart(title: str, note: str, bars: Sequence[Bar]) -> str:
     """Horizontal bars that start at 0."""
     height = TOP + ROW * len(bars) + BOTTOM
-    scale = (WIDTH - LEFT - RIGHT) / max(bar.reach for bar in bars)
+    left = round(22 + LETTER * max(len(bar.label) for bar in bars))
+    right = round(16 + LETTER * max(len(bar.shown) for bar in bars))
+    scale = (WIDTH - left - right) / max(bar.reach for bar in bars)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         'font-family="system-ui, sans-serif" font-size="13" fill="#111827">',
@@ -56,21 +60,21 @@ def chart(title: str, note: str, bars: Sequence[Bar]) -> str:
         y = TOP + ROW * number
         own = bar.label.startswith("qabot")
         middle = y + ROW / 2
-        parts.append(f'<text x="{LEFT - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(bar.label)}</text>')
+        parts.append(f'<text x="{left - 10}" y="{middle + 4:.1f}" text-anchor="end">{escape(bar.label)}</text>')
         if bar.second is not None:
             faint = FAINT if own else "#d1d5db"
             parts.append(
-                f'<rect x="{LEFT}" y="{y + 5}" width="{bar.second * scale:.1f}" height="{ROW - 10}" fill="{faint}"/>'
+                f'<rect x="{left}" y="{y + 5}" width="{bar.second * scale:.1f}" height="{ROW - 10}" fill="{faint}"/>'
             )
         colour = OURS if own else OTHERS
         parts.append(
-            f'<rect x="{LEFT}" y="{y + 5}" width="{bar.value * scale:.1f}" height="{ROW - 10}" fill="{colour}"/>'
+            f'<rect x="{left}" y="{y + 5}" width="{bar.value * scale:.1f}" height="{ROW - 10}" fill="{colour}"/>'
         )
         if bar.low is not None and bar.high is not None:
             parts.append(
-                f'<path d="M{LEFT + bar.low * scale:.1f} {middle:.1f}H{LEFT + bar.high * scale:.1f}" stroke="#111827"/>'
+                f'<path d="M{left + bar.low * scale:.1f} {middle:.1f}H{left + bar.high * scale:.1f}" stroke="#111827"/>'
             )
-        parts.append(f'<text x="{LEFT + bar.reach * scale + 8:.1f}" y="{middle + 4:.1f}">{escape(bar.shown)}</text>')
+        parts.append(f'<text x="{left + bar.reach * scale + 8:.1f}" y="{middle + 4:.1f}">{escape(bar.shown)}</text>')
     parts.append(f'<text x="12" y="{height - 12}" font-size="11" fill="#6b7280">{escape(note)}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
