@@ -131,13 +131,10 @@ def _export_checked(model: SentenceTransformer, facts: EncoderFacts, work: Path,
     int8 = facts.name.endswith(INT8)
     try:
         with tempfile.TemporaryDirectory(dir=work.parent, prefix="export-") as raw:
-            exact, rounded = Path(raw) / "exact" / MODEL_FILE, Path(raw) / "rounded" / MODEL_FILE
-            for file in (exact, rounded):
-                file.parent.mkdir()
-            _export(model, exact)
+            _export(model, Path(raw) / MODEL_FILE)
             if int8:
-                _round(exact, rounded)
-            optimise(rounded if int8 else exact, work)
+                _round(Path(raw) / MODEL_FILE)
+            optimise(Path(raw) / MODEL_FILE, work)
         encoder = OnnxEncoder(work)
         least = _parity(model, encoder, [*PROBES, *samples])
         allowed = INT8_PARITY if int8 else PARITY
@@ -278,16 +275,16 @@ def _export(model: SentenceTransformer, path: Path) -> None:
         program.save(str(path), external_data=False)
 
 
-def _round(exact: Path, rounded: Path) -> None:
-    """`exact` with the weights of its products and its embeddings in int8, a scale a channel; activations are scaled as
-    they come."""
+def _round(path: Path) -> None:
+    """Round the weights of the products and the embeddings to int8, a scale a channel; activations are scaled as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    rounded = path.with_suffix(".int8")
     # Its advice to optimise before is no use here: fused operators have no int8 form.
     logging.getLogger().addFilter(_no_advice)
     try:
         quantize_dynamic(
-            exact,
+            path,
             rounded,
             per_channel=True,
             weight_type=QuantType.QInt8,
@@ -295,6 +292,7 @@ def _round(exact: Path, rounded: Path) -> None:
         )
     finally:
         logging.getLogger().removeFilter(_no_advice)
+    os.replace(rounded, path)
 
 
 def _no_advice(record: logging.LogRecord) -> bool:
