@@ -130,6 +130,10 @@ class Index:
         rows = self._query("SELECT path, id, encoding, passages FROM documents")
         return {path: Outline(number, encoding, passages) for path, number, encoding, passages in rows}
 
+    def some_paths(self, count: int) -> list[str]:
+        """The paths of `count` documents, or of all, if there are no more."""
+        return [path for (path,) in self._query("SELECT path FROM documents LIMIT ?", (count,))]
+
     def cuts(self, document: int) -> Iterator[Passage]:
         """The passages of a document, in text order, as `cut_passages` gave them."""
         first = self._query("SELECT min(id) FROM passages WHERE document = ?", (document,))[0][0]

@@ -27,6 +27,7 @@ from qabot.types import Quote, Span, State
 
 REFERENCE = re.compile(r"(?P<path>.+):(?P<start>\d{1,12})-(?P<end>\d{1,12})")
 DIGEST_DIGITS = 12
+FEW = 100
 FOLLOWS = "The document of that quote has been changed or removed, and the index follows it."
 
 
@@ -213,10 +214,12 @@ def require_folder(settings: Settings, index: Index) -> None:
 
     Then the folder is more likely another one, or not there, than emptied. Stops at the first that is there.
     """
-    documents = index.outline()
-    if documents and all_missing(settings.documents, documents):
+    documents = index.manifest.documents
+    # Of a large index, nearly always one of the first few is there.
+    few = all_missing(settings.documents, index.some_paths(FEW))
+    if documents and few and all_missing(settings.documents, index.outline()):
         raise DocumentsMissing(
-            f"The index in {settings.index} holds {counted(len(documents), 'document')}, and none of them is in "
+            f"The index in {settings.index} holds {counted(documents, 'document')}, and none of them is in "
             f"{settings.documents}. Name the folder that it was made of with --documents DIR (or as documents in "
             "config.toml), or another index with --index DIR. If the documents have really all been removed or replaced, "
             "run `qabot index --replace`."

@@ -12,8 +12,9 @@ import pytest
 from qabot import answering
 from qabot.answering import Answerer
 from qabot.documents import file_digest
-from qabot.errors import DocumentError, IndexDamaged, IndexMismatch, IndexMissing, UnknownReference
-from qabot.library import Library
+from qabot.errors import DocumentError, DocumentsMissing, IndexDamaged, IndexMismatch, IndexMissing, UnknownReference
+from qabot.index import Index
+from qabot.library import Library, require_folder
 from qabot.models import OWN_MODEL, own_encoder
 from qabot.phrases import QUESTION_LIMIT
 from qabot.quoting import build_quotes
@@ -452,3 +453,22 @@ def test_per_document(answerer: Answerer) -> None:
 @pytest.mark.parametrize("question", ["\ud800", "who \udcff signed", "a\0b", "\u202ewho\u202c", "x" * 2000, "é" * 900])
 def test_odd_questions_are_answered_or_noted(answerer: Answerer, question: str) -> None:
     assert answerer.ask(question).question == question
+
+
+def test_one_document_that_is_there_is_enough_however_many_are_not(
+    tmp_path: Path, fake: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = write_files(tmp_path / "documents", {f"{n}.txt": f"Number {n} came." for n in range(9)})
+    build(documents, tmp_path / "index", fake)
+    monkeypatch.setattr("qabot.library.FEW", 3)
+    settings, index = settings_for(tmp_path), Index(tmp_path / "index")
+    assert len(index.some_paths(3)) == 3
+    assert set(index.some_paths(99)) == set(index.outline())
+    last = list(index.outline())[-1]
+    for path in index.outline():
+        if path != last:
+            (documents / path).unlink()
+    require_folder(settings, index)
+    (documents / last).unlink()
+    with pytest.raises(DocumentsMissing, match="holds 9 documents, and none of them is in"):
+        require_folder(settings, index)
