@@ -201,6 +201,7 @@ def verify(
 def status(documents: Path | None, index: Path | None, config: Path | None, no_color: bool, as_json: bool) -> None:
     """Show what the index holds, how it was made, and which documents have changed since."""
     from qabot.library import Library, require_folder
+    from qabot.reader import chosen_reader
     from qabot.summaries import status_json, status_lines
 
     settings = settings_of(config, documents, index)
@@ -211,7 +212,7 @@ def status(documents: Path | None, index: Path | None, config: Path | None, no_c
     if as_json:
         click.echo(as_json_text(status_json(found)))
         return
-    for line in status_lines(found, settings):
+    for line in status_lines(found, settings, chosen_reader(settings.reader)):
         click.echo(line)
 
 

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     index: Path = Field(Path("index"), description="Folder of the index; `qabot index` makes it.")
     model: str = Field("qabot-minilm", min_length=1, description="Embedding model: a name or a folder.")
     reader: str = Field(
-        "qabot-reader", min_length=1, description="Model that reads the candidates: none, a name or a folder."
+        "auto", min_length=1, description="Model that reads the candidates: auto, none, a name or a folder."
     )
     calibration: Path | None = Field(None, description="Calibration file made by `qabot calibrate`.")
     language: Annotated[str, AfterValidator(_known_language)] = Field(

@@ -11,7 +11,7 @@ from qabot.errors import DocumentError, DocumentsMissing, IndexDamaged, IndexMis
 from qabot.index import Index
 from qabot.library import place_of, require_folder
 from qabot.models import LARGE_READER, Tell, encoder_for_name
-from qabot.reader import READERS, load_reader
+from qabot.reader import READERS, chosen_reader, load_reader
 from qabot.sentences import segment
 
 SAMPLES, SAMPLED_DOCUMENTS, SAMPLED_CHARACTERS = 64, 16, 20_000
@@ -36,7 +36,7 @@ def reindex(
     folder = Folder(settings.documents)
     if not replace:
         _refuse_another_folder(folder, settings)
-    if settings.reader == LARGE_READER:
+    if chosen_reader(settings.reader) == LARGE_READER:
         from qabot.large import large_reader
 
         # The index doesn't need it, but the first question shall not wait for it.

@@ -57,7 +57,8 @@ Floats = NDArray[np.float32]
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What `difference.json` says. sha256: of the difference. base: file of the public model -> its sha256.
-    rank: of the changes; share: of their squared size that this rank keeps, 0..1. weighing: see `qabot.reader`."""
+    rank: of the changes; share: of their squared size that this rank keeps, 0..1. weighing, budget: see
+    `qabot.reader`."""
 
     name: str
     sha256: str
@@ -65,13 +66,14 @@ class Facts:
     rank: int
     share: float
     weighing: tuple[float, ...] = ()
+    budget: tuple[float, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """Changes when the reader's scores may change. Not the digest of the model's file: another processor may
         round a weight in a million differently."""
         return hashlib.sha256(
-            json.dumps([self.sha256, self.base, self.weighing, BUILD], sort_keys=True).encode()
+            json.dumps([self.sha256, self.base, self.weighing, self.budget, BUILD], sort_keys=True).encode()
         ).hexdigest()[:32]
 
 
@@ -106,6 +108,17 @@ def large_reader(tell: Tell = silent) -> Path:
     return target
 
 
+def obtainable() -> bool:
+    """Whether `large_reader` has, or can make, the reader here. Raises `ModelError` when qabot itself is incomplete."""
+    if (model_cache() / read_facts(OWN_FOLDER).fingerprint / READER_FILE).is_file():
+        return True
+    try:
+        installed_parts()
+    except ModelError:
+        return False
+    return True
+
+
 def read_facts(folder: Path) -> Facts:
     """What comes with qabot; doesn't look at the difference itself. Raises `ModelError` when it can't be read."""
     try:
@@ -117,6 +130,7 @@ def read_facts(folder: Path) -> Facts:
             int(value["rank"]),
             float(value["share"]),
             tuple(value.get("weighing", ())),
+            tuple(value.get("budget", ())),
         )
         missing = sorted({*BASE_FILES} - set(facts.base))
         if missing:
@@ -231,6 +245,7 @@ def _make(facts: Facts, parts: Sequence[Path], work: Path) -> None:
         "tokenizer": TOKENIZER_FILE,
         "sentences": SENTENCES,
         "weighing": facts.weighing,
+        "budget": facts.budget,
     }
     (reader / READER_FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 

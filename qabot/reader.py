@@ -26,9 +26,11 @@ from qabot.models import LARGE_READER, Tell, silent
 from qabot.sessions import open_session, shared_tokenizer
 from qabot.snapshot import content_digest
 
+AUTO = "auto"
+"""The best of qabot's own readers that this machine has."""
 NO_READER = "none"
 OWN_READER = "qabot-reader"
-READERS = (OWN_READER, LARGE_READER, NO_READER)
+READERS = (AUTO, OWN_READER, LARGE_READER, NO_READER)
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 OWN_FOLDER = Path(__file__).parent / "data" / "reader"
 """A small reader made for verbatim answers and refusals, as int8 ONNX; training/ makes it."""
@@ -64,6 +66,21 @@ class Weighing:
         return odds + self.weight * min(score, self.bend) + self.beyond * max(score - self.bend, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much is read for a question: windows of at most `words` words, `round` of them at a time, until a sentence has
+    log odds of `sure` or `most` windows have been read.
+
+    Chosen for each reader on development sets, and named in its `reader.json`. The defaults are for readers that name none,
+    and for the one that comes with qabot: all at once.
+    """
+
+    words: int = 80
+    round: int = 14
+    most: int = 14
+    sure: float = 0.0
+
+
 class Reader(Protocol):
     """`read` gives, for each window, the log odds that each of its sentences answers (None: not read)."""
 
@@ -74,7 +91,7 @@ class Reader(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Changes when its scores or their weighing may change."""
+        """Changes when its scores, their weighing, or how much is read may change."""
         ...
 
     @property
@@ -82,9 +99,24 @@ class Reader(Protocol):
         """How its log odds and retrieval scores make one ranking."""
         ...
 
+    @property
+    def budget(self) -> Budget:
+        """How much it reads for a question."""
+        ...
+
     def read(self, question: str, windows: Sequence[Window]) -> list[tuple[float | None, ...]]:
         """One tuple a window, one value a sentence of it."""
         ...
+
+
+def chosen_reader(name: str) -> str:
+    """What the configured name stands for: `auto` is the larger reader where it was made or can be made of installed
+    packages, else the small one; any other name is itself."""
+    if name != AUTO:
+        return name
+    from qabot.large import obtainable
+
+    return LARGE_READER if obtainable() else OWN_READER
 
 
 def load_reader(name: str, threads: int = 0, tell: Tell = silent, *, fetch: bool = False) -> Reader | None:
@@ -93,9 +125,11 @@ def load_reader(name: str, threads: int = 0, tell: Tell = silent, *, fetch: bool
     fetch: get a CrossEncoder that isn't on this machine from the Hugging Face hub. A question doesn't: it would wait for
     minutes where there is no network.
 
-    name: `none`; `qabot-reader`, which comes with qabot; `qabot-reader-large`, which is made on first use; the path of a folder with an exported reader (`reader.json`); or a sentence-transformers
-    CrossEncoder by name or path. Raises `ModelError` when it can't be had.
+    name: `none`; `qabot-reader`, which comes with qabot; `qabot-reader-large`, which is made on first use; `auto` (see
+    `chosen_reader`); the path of a folder with an exported reader (`reader.json`); or a sentence-transformers CrossEncoder by
+    name or path. Raises `ModelError` when it can't be had.
     """
+    name = chosen_reader(name)
     if name == NO_READER:
         return None
     if name == OWN_READER:
@@ -121,8 +155,8 @@ class OnnxReader:
     """A reader exported by `training/export_onnx.py`, or made by `qabot.large`.
 
     The folder holds the model and `reader.json`: `name`, `file`, its `sha256`, `tokenizer` (a path from the folder),
-    `sentences` (how many a window may have), and perhaps `weighing` (three numbers, see `Weighing`) and `fingerprint`
-    (else from the other two). Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
+    `sentences` (how many a window may have), and perhaps `weighing` (three numbers, see `Weighing`), `budget` (four, see
+    `Budget`) and `fingerprint` (else from the others). Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
     1.. sentence); outputs: `sentences` (batch, sentences) log odds and `passage` (batch,).
     Raises `ModelError` when the folder is not one, or the model is not the file that `reader.json` names.
     """
@@ -154,8 +188,8 @@ class OnnxReader:
         empty = self._tokenizer.encode("", "").ids
         # [CLS] [SEP] [SEP] for BERT; <s> </s> </s> </s> where texts are parted by two.
         self._first, self._middle, self._last = empty[0], empty[1:-1], empty[-1]
-        self.weighing = Weighing(*about.get("weighing", ()))
-        own = hashlib.sha256(f"{sha256} {self.weighing}".encode()).hexdigest()[:32]
+        self.weighing, self.budget = Weighing(*about.get("weighing", ())), Budget(*about.get("budget", ()))
+        own = hashlib.sha256(f"{sha256} {self.weighing} {self.budget}".encode()).hexdigest()[:32]
         self.name, self.fingerprint = str(about["name"]), str(about.get("fingerprint", own))
 
     def read(self, question: str, windows: Sequence[Window]) -> list[tuple[float | None, ...]]:
@@ -224,7 +258,7 @@ class CrossEncoderReader:
             ) from error
         if self._model.num_labels != 1:
             raise ModelError(f"The reader {name!r} gives {self._model.num_labels} scores a pair; one was expected.")
-        self.name, self.weighing = name, Weighing()
+        self.name, self.weighing, self.budget = name, Weighing(), Budget()
         digest = hashlib.sha256(name.encode())
         for key, value in sorted(self._model.state_dict().items()):
             digest.update(key.encode() + value.detach().float().contiguous().numpy().tobytes())

@@ -1,46 +1,37 @@
 """Candidates read by a reader, and ranked again.
 
 Owns: the windows that are read, and the order that a reader's word and the retriever's make together. Refuses to know
-how either came to its score, and what each counts (`Weighing`).
+how either came to its score, what each counts (`Weighing`), and how much is worth reading (`Budget`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from qabot.index import Index, StoredPassage
 from qabot.reader import Reader, Window
 from qabot.retrieval import Candidate
 
-WINDOWS = 14
-"""How many windows are read for a question."""
-WINDOW_WORDS = 80
 NEIGHBOURS = 12
+"""How many sentences on each side a window may reach."""
 
 
 def rerank(index: Index, reader: Reader, question: str, candidates: list[Candidate]) -> list[Candidate]:
     """The candidates best first by log odds and weighted retrieval score; those not read come last."""
-    places: list[list[StoredPassage]] = []
-    windows: list[Window] = []
-    covered: set[int] = set()
-    for candidate in candidates:
-        if len(windows) == WINDOWS:
-            break
-        if candidate.stored.id in covered:
-            continue
-        around, keep = reading_window(index, candidate.stored)
-        covered |= {stored.id for stored in around}
-        first = around[0].passage.start
-        text = index.text(candidate.stored.document, first, around[-1].passage.end)
-        sentences = tuple(text[s.passage.start - first : s.passage.end - first] for s in around)
-        places.append(around)
-        windows.append(Window(sentences, keep))
     odds: dict[int, float] = {}
-    for around, scores in zip(places, reader.read(question, windows), strict=True):
-        for stored, score in zip(around, scores, strict=True):
-            if score is not None:
-                odds[stored.id] = max(odds.get(stored.id, score), score)
+    budget = reader.budget
+    windows = islice(_windows(index, candidates, budget.words), budget.most)
+    while some := list(islice(windows, budget.round)):
+        scored = reader.read(question, [window for _, window in some])
+        for (around, _), scores in zip(some, scored, strict=True):
+            for stored, score in zip(around, scores, strict=True):
+                if score is not None:
+                    odds[stored.id] = max(odds.get(stored.id, score), score)
+        if max(odds.values(), default=-math.inf) >= budget.sure:
+            break
     read = [
         replace(c, reader=odds[c.stored.id], weighed=reader.weighing(odds[c.stored.id], c.score))
         for c in candidates
@@ -48,6 +39,19 @@ def rerank(index: Index, reader: Reader, question: str, candidates: list[Candida
     ]
     unread = [c for c in candidates if c.stored.id not in odds]
     return [*sorted(read, key=lambda candidate: (-(candidate.weighed or 0.0), candidate.stored.id)), *unread]
+
+
+def _windows(index: Index, candidates: Sequence[Candidate], words: int) -> Iterator[tuple[list[StoredPassage], Window]]:
+    """Windows around the candidates, best first, each with its passages; a candidate that one holds gets none of its own."""
+    covered: set[int] = set()
+    for candidate in candidates:
+        if candidate.stored.id in covered:
+            continue
+        around, keep = reading_window(index, candidate.stored, words)
+        covered |= {stored.id for stored in around}
+        first = around[0].passage.start
+        text = index.text(candidate.stored.document, first, around[-1].passage.end)
+        yield around, Window(tuple(text[s.passage.start - first : s.passage.end - first] for s in around), keep)
 
 
 def spread(candidates: list[Candidate]) -> list[Candidate]:
@@ -79,8 +83,8 @@ def shown_score(candidate: Candidate) -> float:
     return 1 / (1 + math.exp(-max(min(candidate.weighed, 30.0), -30.0)))
 
 
-def reading_window(index: Index, centre: StoredPassage) -> tuple[list[StoredPassage], int]:
-    """The sentences around a candidate, within `WINDOW_WORDS`, and its position among them.
+def reading_window(index: Index, centre: StoredPassage, words: int) -> tuple[list[StoredPassage], int]:
+    """The sentences around a candidate, of at most so many words together, and its position among them.
 
     Grows by turns to both sides; leaves the block only where fewer than half of the words are used (headings,
     list items).
@@ -99,8 +103,8 @@ def reading_window(index: Index, centre: StoredPassage) -> tuple[list[StoredPass
         if side not in open_sides:
             continue
         position = first - 1 if side == "before" else last + 1
-        inside = 0 <= position < len(around) and used + counts[position] <= WINDOW_WORDS
-        if not inside or (around[position].block != centre.block and used * 2 > WINDOW_WORDS):
+        inside = 0 <= position < len(around) and used + counts[position] <= words
+        if not inside or (around[position].block != centre.block and used * 2 > words):
             open_sides.discard(side)
             continue
         used += counts[position]

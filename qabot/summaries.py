@@ -53,15 +53,15 @@ def build_lines(report: BuildReport, settings: Settings) -> list[str]:
     return lines
 
 
-def status_lines(status: Status, settings: Settings) -> list[str]:
-    """What the index holds and how the files differ from it."""
+def status_lines(status: Status, settings: Settings, reader: str) -> list[str]:
+    """What the index holds, what reads, and how the files differ from it."""
     manifest = status.manifest
     lines = [
         f"index      {settings.index} (snapshot {status.index}, {status.bytes / 1e6:.1f} MB)",
         f"documents  {manifest.documents:,} from {settings.documents}",
         f"passages   {manifest.passages:,}, {manifest.vectors:,} vectors of {manifest.dimension} dimensions, {_search(manifest)}",
         f"model      {manifest.recipe['model']} (fingerprint {manifest.recipe['encoder']})",
-        f"reader     {printable(settings.reader)}",
+        f"reader     {printable(reader)}",
     ]
     if manifest.delta:
         delta = manifest.delta

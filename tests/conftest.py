@@ -31,6 +31,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("QABOT_") or name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
             monkeypatch.delenv(name)
+    # Nor does it depend on the packages that are installed.
+    monkeypatch.setenv("QABOT_READER", "qabot-reader")
 
 
 @pytest.fixture(autouse=True)

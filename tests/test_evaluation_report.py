@@ -51,7 +51,7 @@ def a_run() -> Run:
         result(7, "offtopic", None, "nothing", 0.0),
         result(8, "foreign", 0, "nothing", 0.2),
     )
-    return Run(("q.jsonl",), "ab" * 32, "i", "m", {"model": "m", "passages": 1}, 1, 2, 90, results)
+    return Run(("q.jsonl",), "ab" * 32, "i", "m", "r", {"model": "m", "passages": 1}, 1, 2, 90, results)
 
 
 @pytest.fixture(scope="module")

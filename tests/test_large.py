@@ -28,7 +28,7 @@ from qabot.config import Settings
 from qabot.errors import ModelError
 from qabot.indexing import reindex
 from qabot.models import LARGE_READER
-from qabot.reader import OnnxReader, Window, load_reader
+from qabot.reader import AUTO, OWN_READER, OnnxReader, Window, chosen_reader, load_reader
 from support import write_files
 
 WORDS = (
@@ -285,6 +285,23 @@ def test_a_reader_that_is_there_needs_no_packages(own: Path, monkeypatch: pytest
     assert large.large_reader() == found
 
 
+def test_auto_is_the_best_reader_that_this_machine_has(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [chosen_reader(name) for name in ("none", "qabot-reader", "a/b")] == ["none", "qabot-reader", "a/b"]
+    packages = large.PACKAGES
+    monkeypatch.setattr(large, "PACKAGES", (*packages[:2], "no_such_package"))
+    assert chosen_reader(AUTO) == OWN_READER
+    small = load_reader(AUTO)
+    monkeypatch.setattr(large, "PACKAGES", packages)
+    assert chosen_reader(AUTO) == LARGE_READER
+    found = load_reader(AUTO)
+    # It was made: the packages may go.
+    monkeypatch.setattr(large, "PACKAGES", ("no_such_package",))
+    assert chosen_reader(AUTO) == LARGE_READER
+    assert small is not None
+    assert found is not None
+    assert (small.name, found.name) == (OWN_READER, LARGE_READER)
+
+
 def test_many_at_once_make_it_once(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     makings: list[Path] = []
     make: Callable[..., None] = large._make
@@ -307,10 +324,11 @@ def test_what_a_killed_process_left_is_in_nobodys_way(own: Path, tmp_path: Path)
     assert not (cache / f"making-{fingerprint}").exists()
 
 
-def test_indexing_makes_the_reader(own: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [AUTO, LARGE_READER])
+def test_indexing_makes_the_reader(own: Path, tmp_path: Path, name: str) -> None:
     write_files(tmp_path / "documents", {"a.txt": "Ann came early. Bob left."})
     told: list[str] = []
-    settings = Settings(documents=tmp_path / "documents", index=tmp_path / "index", reader=LARGE_READER)
+    settings = Settings(documents=tmp_path / "documents", index=tmp_path / "index", reader=name)
     reindex(settings, tell=told.append)
     assert told == ["Preparing the reader qabot-reader-large, once (about half a minute) ..."]
     assert (large.large_reader() / "reader.onnx").is_file()
@@ -371,7 +389,9 @@ def test_the_fingerprint_follows_all_that_decides_the_scores() -> None:
     assert one.fingerprint == large.Facts("other name", "b", base, 2, 0.5).fingerprint
     others = {large.Facts("x", "c", base, 1, 1.0).fingerprint}
     others |= {large.Facts("x", "b", base | {name: "c"}, 1, 1.0).fingerprint for name in large.BASE_FILES}
-    assert len(others | {one.fingerprint}) == 5
+    others |= {large.Facts("x", "b", base, 1, 1.0, weighing=(1.0, 2.0, 3.0)).fingerprint}
+    others |= {large.Facts("x", "b", base, 1, 1.0, budget=(40, 4, 8, 0.0)).fingerprint}
+    assert len(others | {one.fingerprint}) == 7
 
 
 @pytest.mark.slow

@@ -107,7 +107,7 @@ def test_changing_the_store_keeps_the_vectors(tmp_path: Path, monkeypatch: pytes
         Library(store)
     encoder.embedded.clear()
     assert reindex(store).committed
-    place = "\n".join(status_lines(Library(store).status(), store))
+    place = "\n".join(status_lines(Library(store).status(), store, "none"))
     assert f"search by Qdrant (without a server, collection {name_of(Index(tmp_path / 'index'))})" in place
     with pytest.raises(IndexMismatch, match=r"are in Qdrant at no server under qabot; .*Run `qabot index`"):
         Library(files)

@@ -19,8 +19,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from qabot.errors import ModelError
 from qabot.index import Index
-from qabot.reader import NO_READER, OnnxReader, Reader, Weighing, Window, load_reader
-from qabot.reranking import WINDOW_WORDS, probability, reading_window, rerank, shown_score, spread
+from qabot.reader import NO_READER, Budget, OnnxReader, Reader, Weighing, Window, load_reader
+from qabot.reranking import probability, reading_window, rerank, shown_score, spread
 from qabot.retrieval import Candidate
 from support import build_files
 
@@ -173,6 +173,7 @@ class Fixed:
 
     name = fingerprint = "fixed"
     weighing = Weighing()
+    budget = Budget()
 
     def __init__(self, odds: dict[str, float]) -> None:
         self.odds = odds
@@ -226,16 +227,28 @@ def test_a_reader_says_what_the_retrieval_score_counts_beside_it(tmp_path: Path)
         assert rerank(index, reader, "?", [near, sure])[0].stored.id == best.stored.id
 
 
+def test_it_is_read_in_rounds_until_a_sentence_is_sure_to_answer(tmp_path: Path) -> None:
+    index = build_files(tmp_path, {"a.txt": TEXT})
+    candidates = candidates_of(index)
+    for where, count in ((0, 4), (7, 8), (11, 11), (20, 11)):
+        reader = Fixed({f"answer {where} ": 2.0, f"answer {where + 1} ": 1.9})
+        reader.budget = Budget(words=5, round=4, most=11, sure=2.0)
+        ranked = rerank(index, reader, "?", candidates[1::3])
+        assert len(reader.windows) == count, where
+        assert [c.stored.id for c in ranked if c.reader is None] == [c.stored.id for c in candidates[1::3][count:]]
+        assert all(sum(len(sentence.split()) for sentence in w.sentences) <= 5 for w in reader.windows)
+
+
 def test_windows_are_whole_sentences_within_the_budget_and_read_once(tmp_path: Path) -> None:
     index = build_files(tmp_path, {"a.txt": TEXT, "b.txt": "word " * 300 + "."})
     for document in (0, 1):
         for stored in index.neighbours(document, 0, index.manifest.passages):
-            around, keep = reading_window(index, stored)
+            around, keep = reading_window(index, stored, 80)
             assert around[keep] == stored
             ids = [other.id for other in around]
             assert ids == list(range(ids[0], ids[0] + len(ids)))
             size = len(index.text(document, around[0].passage.start, around[-1].passage.end).split())
-            assert len(around) == 1 or size <= WINDOW_WORDS
+            assert len(around) == 1 or size <= 80
     reader = Fixed({})
     rerank(index, reader, "?", candidates_of(index))
     kept = [window.sentences[window.keep] for window in reader.windows]

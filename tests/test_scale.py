@@ -131,7 +131,7 @@ def test_a_large_index_searches_lists_and_says_so(tmp_path: Path, monkeypatch: p
         assert sorted(row for row, _ in some) == rows
     assert index.check() == []
     place = settings_for(tmp_path)
-    shown = "\n".join(status_lines(Library(place).status(), place))
+    shown = "\n".join(status_lines(Library(place).status(), place, "none"))
     assert f"search in {search['probes']} of {search['lists']} lists (faiss; measured recall@10 " in shown
     build(tmp_path / "documents", tmp_path / "again")
     assert contents(tmp_path / "again") == contents(tmp_path / "index")

@@ -135,14 +135,15 @@ def write(
     rank: int,
     share: float,
     weighing: tuple[float, ...] = (),
+    budget: tuple[float, ...] = (),
 ) -> None:
-    """The two files that `qabot.large` reads. base: file of the public model -> sha256. weighing: see `qabot.reader`."""
+    """The two files that `qabot.large` reads. base: file of the public model -> sha256. weighing, budget: see `qabot.reader`."""
     folder.mkdir(parents=True, exist_ok=True)
     # safetensors writes the memory as it lies, whatever its order.
     save_file({name: np.ascontiguousarray(value) for name, value in difference.items()}, folder / DIFFERENCE_FILE)
     digest = hashlib.sha256((folder / DIFFERENCE_FILE).read_bytes()).hexdigest()
     facts = {"name": LARGE_READER, "sha256": digest, "base": base, "rank": rank, "share": round(share, 4)}
-    facts["weighing"] = list(weighing)
+    facts["weighing"], facts["budget"] = list(weighing), list(budget)
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=48)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weighing", type=float, nargs=3, default=(5.0, 0.8, 3.0), help="see qabot.reader.Weighing")
+    parser.add_argument("--budget", type=json.loads, nargs=4, default=(40, 6, 12, 0.0), help="see qabot.reader.Budget")
     args = parser.parse_args()
     torch.set_num_threads(1)
     public = Reader(str(args.backbone)).state_dict()
@@ -175,7 +177,7 @@ def main() -> None:
     largest = largest_inputs(model, windows(args.data, Packer(str(args.backbone)), _WINDOWS))
     difference |= {f"apart.{name}": channels for name, channels in outliers(largest).items()}
     base = {name: hashlib.sha256((args.backbone / name).read_bytes()).hexdigest() for name in BASE_FILES}
-    write(args.out, difference, base, args.rank, share, tuple(args.weighing))
+    write(args.out, difference, base, args.rank, share, tuple(args.weighing), tuple(args.budget))
     size = (args.out / DIFFERENCE_FILE).stat().st_size
     print(json.dumps({"rank": args.rank, "share of the change kept": round(share, 4), "bytes": size}))
 

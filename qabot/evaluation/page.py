@@ -49,7 +49,7 @@ def page(found: Report) -> str:
     run = found.run
     facts = (
         f"{len(run.results):,} questions of {', '.join(run.files)} (sha256 {run.sha256[:12]}) · index {run.index}: "
-        f"{run.documents:,} documents, {run.passages:,} passages · model {run.model} · "
+        f"{run.documents:,} documents, {run.passages:,} passages · model {run.model}, reader {run.reader} · "
         f"up to {run.quote_words} words a quote"
     )
     parts = [

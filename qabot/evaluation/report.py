@@ -144,7 +144,8 @@ def lines(found: Report) -> list[str]:
     run = found.run
     head = [
         f"{len(run.results):,} questions of {', '.join(run.files)}",
-        f"index {run.index}: {run.documents:,} documents, {run.passages:,} passages, model {run.model}",
+        f"index {run.index}: {run.documents:,} documents, {run.passages:,} passages",
+        f"model {run.model}, reader {run.reader}",
         "",
         *_figure_lines(found),
         "",

@@ -17,6 +17,7 @@ from qabot.evaluation.judging import DEPTH, Row, judge
 from qabot.evaluation.questions import Question, QuestionSet, locate, read_questions
 from qabot.evaluation.report import read_rows
 from qabot.models import Tell
+from qabot.reader import chosen_reader
 from qabot.types import Answer, Span
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Run:
     sha256: str
     index: str
     model: str
+    reader: str
     recipe: dict[str, object]
     documents: int
     passages: int
@@ -139,6 +141,7 @@ def ask_all(
         sha256=found.sha256,
         index=index.id,
         model=str(manifest.recipe["model"]),
+        reader=chosen_reader(answerer.settings.reader),
         recipe=dict(manifest.recipe),
         documents=manifest.documents,
         passages=manifest.passages,
