@@ -1,6 +1,6 @@
 """Where the time of a cold question goes.
 
-    python -m benchmarks.cold [--documents seeds] [--rounds 9]
+    python -m benchmarks.cold [--documents seeds] [--rounds 9] [--reader NAME]
 
 Two tables: the stages of one question, in the order in which `qabot ask` has them but one after the other (in earnest, models load
 in a thread beside the imports), and what importing each package takes by itself. Medians of processes of their own, with the least.
@@ -28,11 +28,11 @@ def lap(name):
     global last
     now = time.perf_counter()
     laps[name], last = (now - last) * 1000, time.perf_counter()
-documents, index, question = sys.argv[1:]
+documents, index, question, reader = sys.argv[1:]
 import click, qabot.cli
 lap("import: command line (click)")
 from qabot.config import load_settings
-settings = load_settings(None, {"documents": documents, "index": index})
+settings = load_settings(None, {"documents": documents, "index": index, "reader": reader})
 lap("import: settings (pydantic)")
 import numpy
 lap("import: numpy")
@@ -79,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--documents", default="seeds")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--reader", default="qabot-reader", help="as in the configuration")
     args = parser.parse_args()
     result: dict[str, Any] = {"machine": machine(), "versions": versions()}
     stages: dict[str, list[float]] = {}
@@ -87,12 +88,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         index = str(Path(folder) / "index")
         place = ["--documents", args.documents, "--index", index]
-        timed([sys.executable, "-m", "qabot.cli", "index", *place])
+        environment = {"QABOT_READER": args.reader}
+        timed([sys.executable, "-m", "qabot.cli", "index", *place], environment)
         ask = ["-m", "qabot.cli", "ask", *place, QUESTION]
         for number in range(args.rounds + 1):
-            laps = json.loads(timed([sys.executable, "-c", STAGES, args.documents, index, QUESTION]).output)
+            laps = json.loads(
+                timed([sys.executable, "-c", STAGES, args.documents, index, QUESTION, args.reader]).output
+            )
             own = imports([sys.executable, "-X", "importtime", *ask])
-            seconds = timed([sys.executable, *ask], allowed=(0, 1)).seconds
+            seconds = timed([sys.executable, *ask], environment, allowed=(0, 1)).seconds
             if number:
                 whole.append(seconds * 1000)
                 for kept, found in ((stages, laps), (packages, own)):

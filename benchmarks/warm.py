@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import heading, machine, percentile, spread, timed, versions, write
-from benchmarks.compare import ASKED, gold_of
+from benchmarks.compare import ASKED, gold_of, larger
+from qabot.models import LARGE_READER
 
-READERS = ("qabot-reader", "none")
+READERS = ("qabot-reader", LARGE_READER, "none")
 TICK = 0.005
 WARM_UP = 5
 
@@ -97,6 +98,8 @@ def main() -> None:
         place = ["--documents", str(args.documents), "--index", index]
         timed([sys.executable, "-m", "qabot.cli", "index", *place])
         for reader in READERS:
+            if reader == LARGE_READER and not larger():
+                continue
             with tempfile.TemporaryFile() as given:
                 given.write(json.dumps(questions * args.rounds).encode())
                 given.seek(0)

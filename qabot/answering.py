@@ -94,7 +94,8 @@ class Answerer(Library):
         reader = self._loading.reader.result()
         if reader:
             with _timed(timings, "read"):
-                candidates = rerank(index, reader, asked, candidates)
+                # One sure answer is not enough where each document's best is wanted.
+                candidates = rerank(index, reader, asked, candidates, thorough=per_document)
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
         peculiar = _peculiar(question, index, encoder, candidates)

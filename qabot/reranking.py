@@ -19,8 +19,12 @@ NEIGHBOURS = 12
 """How many sentences on each side a window may reach."""
 
 
-def rerank(index: Index, reader: Reader, question: str, candidates: list[Candidate]) -> list[Candidate]:
-    """The candidates best first by log odds and weighted retrieval score; those not read come last."""
+def rerank(
+    index: Index, reader: Reader, question: str, candidates: list[Candidate], *, thorough: bool = False
+) -> list[Candidate]:
+    """The candidates best first by log odds and weighted retrieval score; those not read come last.
+
+    thorough: read as much as the reader's budget allows, however sure it is of an answer."""
     odds: dict[int, float] = {}
     budget = reader.budget
     windows = islice(_windows(index, candidates, budget.words), budget.most)
@@ -30,7 +34,7 @@ def rerank(index: Index, reader: Reader, question: str, candidates: list[Candida
             for stored, score in zip(around, scores, strict=True):
                 if score is not None:
                     odds[stored.id] = max(odds.get(stored.id, score), score)
-        if max(odds.values(), default=-math.inf) >= budget.sure:
+        if not thorough and max(odds.values(), default=-math.inf) >= budget.sure:
             break
     read = [
         replace(c, reader=odds[c.stored.id], weighed=reader.weighing(odds[c.stored.id], c.score))

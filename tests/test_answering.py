@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from qabot.library import Library, require_folder
 from qabot.models import OWN_MODEL, own_encoder
 from qabot.phrases import QUESTION_LIMIT
 from qabot.quoting import build_quotes
+from qabot.retrieval import Candidate
 from qabot.smalltalk import is_foreign, kind_of
 from qabot.snapshot import MANIFEST
 from qabot.types import Quote
@@ -441,6 +443,26 @@ def test_status_tells_what_cannot_be_read(answerer: Answerer, tmp_path: Path, mo
     assert (status.unreadable, status.new, status.current) == (("treaty.txt",), (), False)
     assert status.problem is not None
     assert f"The folder {tmp_path / 'documents'} can't be read (Permission denied)" in status.problem
+
+
+def test_the_best_of_each_document_is_read_for_beyond_a_sure_answer(
+    answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def read(
+        index: Index, reader: object, question: str, candidates: list[Candidate], *, thorough: bool
+    ) -> list[Candidate]:
+        asked.append(thorough)
+        return candidates
+
+    there: Future[Any] = Future()
+    there.set_result(object())
+    monkeypatch.setattr(answerer._loading, "reader", there)
+    monkeypatch.setattr("qabot.answering.rerank", read)
+    for per_document in (False, True):
+        answerer.ask("the treaty the office", per_document=per_document)
+    assert asked == [False, True]
 
 
 def test_per_document(answerer: Answerer) -> None:

@@ -237,6 +237,10 @@ def test_it_is_read_in_rounds_until_a_sentence_is_sure_to_answer(tmp_path: Path)
         assert len(reader.windows) == count, where
         assert [c.stored.id for c in ranked if c.reader is None] == [c.stored.id for c in candidates[1::3][count:]]
         assert all(sum(len(sentence.split()) for sentence in w.sentences) <= 5 for w in reader.windows)
+        thorough = Fixed(reader.odds)
+        thorough.budget = reader.budget
+        rerank(index, thorough, "?", candidates[1::3], thorough=True)
+        assert len(thorough.windows) == 11
 
 
 def test_windows_are_whole_sentences_within_the_budget_and_read_once(tmp_path: Path) -> None:
