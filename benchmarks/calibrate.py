@@ -1,8 +1,7 @@
 """Fits a calibration that comes with qabot, on question sets over several folders.
 
     python benchmarks/calibrate.py DATA --reader qabot-reader --signals reader_sum --out qabot/data/calibrations/qabot-reader.json
-    python benchmarks/calibrate.py DATA --reader qabot-reader-large --signals reader_sum --share 0.85 \\
-        --out qabot/data/calibrations/qabot-reader-large.json
+    python benchmarks/calibrate.py DATA --reader qabot-reader-large --signals reader_sum --out ...-large.json
     python benchmarks/calibrate.py DATA --reader none --out qabot/data/calibrations/none.json
 
 DATA holds `asked_dev` and `pairs_dev`, each with folders of `corpus/` and `questions.jsonl`: sets that no model was
@@ -34,9 +33,6 @@ def main() -> None:
     parser.add_argument("--extra", type=Path, nargs=2, action="append", default=[], metavar=("DOCUMENTS", "QUESTIONS"))
     parser.add_argument("--method", default="gated")
     parser.add_argument("--signals", default="", help="names with commas between; all by default")
-    parser.add_argument(
-        "--share", type=float, help="of the answerable questions, to be answered; default: the best balance"
-    )
     args = parser.parse_args()
     folders = [(args.data / name / "corpus", args.data / name / "questions.jsonl") for name in SETS]
     runs = []
@@ -48,7 +44,7 @@ def main() -> None:
             runs.append(evaluate(settings, [questions]))
     recipe = calibration_recipe(str(runs[0].recipe["encoder"]), load_reader(settings.reader))
     use = tuple(args.signals.split(",")) if args.signals else ()
-    made = calibrate(runs, recipe, method=args.method, use=use, share=args.share)
+    made = calibrate(runs, recipe, method=args.method, use=use)
     args.out.write_text(made.as_json(), encoding="utf-8")
     print("\n".join(lines(made)))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -63,9 +64,9 @@ print(json.dumps(laps))
 """
 
 
-def imports(command: list[str]) -> dict[str, float]:
+def imports(command: list[str], environment: dict[str, str]) -> dict[str, float]:
     """Milliseconds that the modules of each top-level package take by themselves."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
     found: dict[str, float] = collections.defaultdict(float)
     for line in done.stderr.splitlines():
         if line.startswith("import time:") and "self [us]" not in line:
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--reader", default="qabot-reader", help="as in the configuration")
     args = parser.parse_args()
-    result: dict[str, Any] = {"machine": machine(), "versions": versions()}
+    result: dict[str, Any] = {"machine": machine(), "versions": versions(), "reader": args.reader}
     stages: dict[str, list[float]] = {}
     packages: dict[str, list[float]] = {}
     whole: list[float] = []
@@ -95,7 +96,7 @@ def main() -> None:
             laps = json.loads(
                 timed([sys.executable, "-c", STAGES, args.documents, index, QUESTION, args.reader]).output
             )
-            own = imports([sys.executable, "-X", "importtime", *ask])
+            own = imports([sys.executable, "-X", "importtime", *ask], environment)
             seconds = timed([sys.executable, *ask], environment, allowed=(0, 1)).seconds
             if number:
                 whole.append(seconds * 1000)

@@ -211,7 +211,8 @@ def main() -> None:
     golds = gold_of(args.questions) if args.questions else []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        systems = [ours(name, args.documents, work) for name in OURS if name != LARGER or larger()]
+        names = [name for name in OURS if name in (args.only or OURS)]
+        systems = [ours(name, args.documents, work) for name in names if name != LARGER or larger()]
         if args.peers:
             about = json.loads(timed([args.peers, PEERS_FILE, "versions"]).output)
             result["peers"] = about["versions"]

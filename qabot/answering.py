@@ -23,6 +23,7 @@ from qabot.loading import Loading
 from qabot.models import OWN_MODEL, Tell, encoder_for_index
 from qabot.phrases import QUESTION_LIMIT
 from qabot.quoting import Ranked, build_quotes
+from qabot.reader import NO_READER
 from qabot.refusal import calibration_recipe, choose_calibration, judge
 from qabot.reranking import probability, rerank, shown_score, spread
 from qabot.retrieval import Candidate, retrieve
@@ -47,6 +48,12 @@ class Answerer(Library):
         self._encoders: dict[str, Encoder] = {}
         self._calibrations: dict[str, Calibration] = {}
         super().__init__(settings)
+
+    @property
+    def reader(self) -> str:
+        """The name of the reader, `none` without one."""
+        reader = self._loading.reader.result()
+        return reader.name if reader else NO_READER
 
     def ask(
         self,
@@ -92,12 +99,16 @@ class Answerer(Library):
             withheld = {path: states[path] for path in places if path in states}
             candidates = [candidate for candidate in candidates if candidate.stored.document not in missing]
         reader = self._loading.reader.result()
+        found_by_search = candidates
         if reader:
             with _timed(timings, "read"):
-                # One sure answer is not enough where each document's best is wanted.
-                candidates = rerank(index, reader, asked, candidates, thorough=per_document)
+                candidates = rerank(index, reader, asked, candidates)
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
+        if reader and per_document:
+            # One sure answer is not enough to find each document's best; but how much is shown decides nothing.
+            with _timed(timings, "read"):
+                candidates = rerank(index, reader, asked, found_by_search, thorough=True)
         peculiar = _peculiar(question, index, encoder, candidates)
         if peculiar == "gibberish" or (peculiar == "foreign" and recipe["model"] == OWN_MODEL):
             # Read by models that know English alone, and like nothing that a calibration was fitted on.
@@ -256,4 +267,4 @@ def _trace(index: Index, candidates: Sequence[Candidate]) -> tuple[Trace, ...]:
 def _timed(timings: dict[str, float], stage: str) -> Iterator[None]:
     begun = time.perf_counter()
     yield
-    timings[stage] = (time.perf_counter() - begun) * 1000
+    timings[stage] = timings.get(stage, 0.0) + (time.perf_counter() - begun) * 1000

@@ -251,6 +251,7 @@ def load_calibration(file: Path, recipe: Mapping[str, str]) -> Calibration:
             raise ModelError(
                 f"{file} was fitted for {key} = {made!r}, but {asked!r} is in use: its probabilities would be wrong. "
                 "Fit one with `qabot calibrate`, or use what it was made for."
+                + (' (reader = "auto" is the larger reader where that is installed.)' if key == "reader" else "")
             )
     return calibration
 

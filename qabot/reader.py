@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,17 +68,24 @@ class Weighing:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much is read for a question: windows of at most `words` words, `round` of them at a time, until a sentence has
-    log odds of `sure` or `most` windows have been read.
+    """How much is read for a question: the `first` windows, of at most `words` words; and unless a sentence has log odds of
+    `sure` by then, more of them, up to `most`.
 
     Chosen for each reader on development sets, and named in its `reader.json`. The defaults are for readers that name none,
     and for the one that comes with qabot: all at once.
     """
 
     words: int = 80
-    round: int = 14
+    first: int = 14
     most: int = 14
     sure: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for numbers that would read nothing."""
+        for name in ("words", "first", "most"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"budget: {name} is {value!r}; a whole number of at least 1 was expected")
 
 
 class Reader(Protocol):
@@ -136,9 +143,13 @@ def load_reader(name: str, threads: int = 0, tell: Tell = silent, *, fetch: bool
         return OnnxReader(OWN_FOLDER, threads)
     if name == LARGE_READER:
         # Few need it, and it knows how to make the reader, which takes imports of its own.
-        from qabot.large import large_reader
+        from qabot.large import OWN_FOLDER as LARGE_FOLDER
+        from qabot.large import large_reader, read_facts
 
-        return OnnxReader(large_reader(tell), threads)
+        facts = read_facts(LARGE_FOLDER)
+        # These may change without the model having to be made again.
+        about = {"weighing": facts.weighing, "budget": facts.budget, "fingerprint": facts.fingerprint}
+        return OnnxReader(large_reader(tell), threads, about)
     if (Path(name) / READER_FILE).is_file():
         return OnnxReader(Path(name), threads)
     if not Path(name).is_dir() and not HUB_NAME.fullmatch(name):
@@ -156,12 +167,12 @@ class OnnxReader:
 
     The folder holds the model and `reader.json`: `name`, `file`, its `sha256`, `tokenizer` (a path from the folder),
     `sentences` (how many a window may have), and perhaps `weighing` (three numbers, see `Weighing`), `budget` (four, see
-    `Budget`) and `fingerprint` (else from the others). Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
+    `Budget`) and `fingerprint` (else from the others); `beside` has keys that count instead of those in the file. Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
     1.. sentence); outputs: `sentences` (batch, sentences) log odds and `passage` (batch,).
     Raises `ModelError` when the folder is not one, or the model is not the file that `reader.json` names.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 0, beside: Mapping[str, Any] | None = None) -> None:
         def check() -> None:
             found = content_digest(model)
             if found != sha256:
@@ -171,7 +182,8 @@ class OnnxReader:
                 )
 
         try:
-            about = json.loads((folder / READER_FILE).read_text(encoding="utf-8"))
+            about = {**json.loads((folder / READER_FILE).read_text(encoding="utf-8")), **(beside or {})}
+            self.weighing, self.budget = Weighing(*about.get("weighing", ())), Budget(*about.get("budget", ()))
             model, sha256 = folder / about["file"], str(about["sha256"])
             self._session = open_session(model, 1, check)
             self._tokenizer = shared_tokenizer(folder / about["tokenizer"])
@@ -188,7 +200,6 @@ class OnnxReader:
         empty = self._tokenizer.encode("", "").ids
         # [CLS] [SEP] [SEP] for BERT; <s> </s> </s> </s> where texts are parted by two.
         self._first, self._middle, self._last = empty[0], empty[1:-1], empty[-1]
-        self.weighing, self.budget = Weighing(*about.get("weighing", ())), Budget(*about.get("budget", ()))
         own = hashlib.sha256(f"{sha256} {self.weighing} {self.budget}".encode()).hexdigest()[:32]
         self.name, self.fingerprint = str(about["name"]), str(about.get("fingerprint", own))
 
@@ -260,6 +271,7 @@ class CrossEncoderReader:
             raise ModelError(f"The reader {name!r} gives {self._model.num_labels} scores a pair; one was expected.")
         self.name, self.weighing, self.budget = name, Weighing(), Budget()
         digest = hashlib.sha256(name.encode())
+        digest.update(f"{self.weighing} {self.budget}".encode())
         for key, value in sorted(self._model.state_dict().items()):
             digest.update(key.encode() + value.detach().float().contiguous().numpy().tobytes())
         self.fingerprint = digest.hexdigest()[:32]

@@ -24,18 +24,20 @@ def rerank(
 ) -> list[Candidate]:
     """The candidates best first by log odds and weighted retrieval score; those not read come last.
 
-    thorough: read as much as the reader's budget allows, however sure it is of an answer."""
+    thorough: read as much as the reader's budget allows, however sure it is of an answer.
+    """
     odds: dict[int, float] = {}
     budget = reader.budget
-    windows = islice(_windows(index, candidates, budget.words), budget.most)
-    while some := list(islice(windows, budget.round)):
+    windows = _windows(index, candidates, budget.words)
+    for count in (budget.first, budget.most - budget.first):
+        if odds and max(odds.values()) >= budget.sure and not thorough:
+            break
+        some = list(islice(windows, max(count, 0)))
         scored = reader.read(question, [window for _, window in some])
         for (around, _), scores in zip(some, scored, strict=True):
             for stored, score in zip(around, scores, strict=True):
                 if score is not None:
                     odds[stored.id] = max(odds.get(stored.id, score), score)
-        if not thorough and max(odds.values(), default=-math.inf) >= budget.sure:
-            break
     read = [
         replace(c, reader=odds[c.stored.id], weighed=reader.weighing(odds[c.stored.id], c.score))
         for c in candidates

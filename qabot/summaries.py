@@ -80,13 +80,14 @@ def status_lines(status: Status, settings: Settings, reader: str) -> list[str]:
     return lines
 
 
-def status_json(status: Status) -> dict[str, Any]:
+def status_json(status: Status, reader: str) -> dict[str, Any]:
     """The same as one object."""
     manifest = status.manifest
     return {
         "index": status.index,
         "bytes": status.bytes,
         "recipe": manifest.recipe,
+        "reader": reader,
         "documents": [
             {
                 "path": d.path,

@@ -6,6 +6,7 @@ import json
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -445,24 +446,25 @@ def test_status_tells_what_cannot_be_read(answerer: Answerer, tmp_path: Path, mo
     assert f"The folder {tmp_path / 'documents'} can't be read (Permission denied)" in status.problem
 
 
-def test_the_best_of_each_document_is_read_for_beyond_a_sure_answer(
+def test_the_best_of_each_document_is_read_for_beyond_a_sure_answer_and_decides_nothing(
     answerer: Answerer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
 
     def read(
-        index: Index, reader: object, question: str, candidates: list[Candidate], *, thorough: bool
+        index: Index, reader: object, question: str, candidates: list[Candidate], *, thorough: bool = False
     ) -> list[Candidate]:
         asked.append(thorough)
-        return candidates
+        return candidates[:0] if thorough else candidates
 
     there: Future[Any] = Future()
-    there.set_result(object())
+    there.set_result(SimpleNamespace(name="some reader"))
     monkeypatch.setattr(answerer._loading, "reader", there)
     monkeypatch.setattr("qabot.answering.rerank", read)
-    for per_document in (False, True):
-        answerer.ask("the treaty the office", per_document=per_document)
-    assert asked == [False, True]
+    one, each = (answerer.ask("the treaty the office", per_document=value) for value in (False, True))
+    assert asked == [False, False, True]
+    assert (one.confidence, len(one.quotes), len(each.quotes)) == (each.confidence, 3, 0)
+    assert answerer.reader == "some reader"
 
 
 def test_per_document(answerer: Answerer) -> None:

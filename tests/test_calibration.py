@@ -35,8 +35,16 @@ from qabot.calibration import (
 )
 from qabot.errors import ModelError, QuestionError
 from qabot.evaluation.calibrate import best_threshold, calibrate, lines, observe, related_threshold
+from qabot.large import OWN_FOLDER as LARGE_FOLDER
+from qabot.large import read_facts
+from qabot.models import LARGE_READER, own_encoder
+from qabot.reader import NO_READER, OWN_READER, OnnxReader
+from qabot.reader import OWN_FOLDER as READER_FOLDER
+from qabot.retrieval import RETRIEVAL_VERSION
 from qabot.types import Trace
+from support import REPOSITORY
 
+SHIPPED = REPOSITORY / "qabot" / "data" / "calibrations"
 RECIPE = {"model": "m", "reader": "none"}
 CURVE = Platt(("dense", "lead"), (3.0, -1.5), 0.25)
 MADE = Calibration(
@@ -353,3 +361,26 @@ def test_a_calibration_that_is_not_there_is_told_without_the_systems_words(tmp_p
         with pytest.raises(ModelError, match=f"The calibration is .*, but {found} is there") as caught:
             read_calibration(path)
         assert "Errno" not in str(caught.value)
+
+
+def test_what_comes_with_qabot_belongs_to_its_models() -> None:
+    readers = {
+        NO_READER: NO_READER,
+        OWN_READER: OnnxReader(READER_FOLDER).fingerprint,
+        LARGE_READER: read_facts(LARGE_FOLDER).fingerprint,
+    }
+    encoder = own_encoder().facts.fingerprint
+    found = {path.stem: read_calibration(path).recipe for path in SHIPPED.glob("*.json")}
+    assert found == {
+        name: {"encoder": encoder, "reader": reader, "retrieval": str(RETRIEVAL_VERSION)}
+        for name, reader in readers.items()
+    }
+
+
+def test_a_calibration_of_another_reader_says_that_the_reader_may_be_chosen(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text(MADE.as_json(), encoding="utf-8")
+    with pytest.raises(ModelError, match='reader = "auto" is the larger reader where that is installed'):
+        load_calibration(tmp_path / "c.json", RECIPE | {"reader": "other"})
+    with pytest.raises(ModelError) as caught:
+        load_calibration(tmp_path / "c.json", RECIPE | {"model": "other"})
+    assert "auto" not in str(caught.value)

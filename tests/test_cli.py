@@ -418,7 +418,8 @@ def test_status(indexed: Path) -> None:
     assert value["current"] is False
     assert (value["changed"], value["gone"], value["new"]) == (["treaty.txt"], ["laws/office.txt"], ["new.txt"])
     assert [d["path"] for d in value["documents"]] == ["laws/office.txt", "treaty.txt"]
-    assert value["recipe"]["model"] == "fake"
+    assert (value["recipe"]["model"], value["reader"]) == ("fake", "none")
+    assert "reader     none\n" in out
 
 
 @pytest.mark.parametrize("command", [["ask", "x"], ["show", "a:0-1"], ["verify"], ["status"]])

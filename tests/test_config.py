@@ -22,11 +22,6 @@ def _working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("QABOT_READER")
-
-
 def test_defaults() -> None:
     settings = load_settings()
     for name, field in Settings.model_fields.items():

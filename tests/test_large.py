@@ -28,7 +28,7 @@ from qabot.config import Settings
 from qabot.errors import ModelError
 from qabot.indexing import reindex
 from qabot.models import LARGE_READER
-from qabot.reader import AUTO, OWN_READER, OnnxReader, Window, chosen_reader, load_reader
+from qabot.reader import AUTO, OWN_READER, Budget, OnnxReader, Weighing, Window, chosen_reader, load_reader
 from support import write_files
 
 WORDS = (
@@ -40,6 +40,7 @@ WORDS = (
 )
 LAYERS, HEADS, RANK = 3, 4, 6
 SHAPE = mpnet.Shape(LAYERS, HEADS, 32, 1e-5)
+OBTAINABLE = large.obtainable
 Feeds = dict[str, NDArray[np.int64]]
 
 
@@ -118,6 +119,7 @@ def own(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     difference, share = low_rank.split(made.network.state_dict(), made.public, RANK)
     low_rank.write(folder, difference, made.digests, RANK, share)
     monkeypatch.setattr(large, "OWN_FOLDER", folder)
+    monkeypatch.setattr(large, "obtainable", OBTAINABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(made.packages)
     return folder
@@ -260,7 +262,7 @@ def test_it_is_made_once_and_reads_as_torch_does(own: Path, made: Made, tmp_path
     facts = large.read_facts(own)
     assert reader.fingerprint == facts.fingerprint
     kept = tmp_path / "cache" / "qabot" / "models"
-    assert {path.name for path in kept.iterdir()} == {facts.fingerprint, f"{facts.fingerprint}.lock"}
+    assert {path.name for path in kept.iterdir()} == {facts.made_of, f"{facts.made_of}.lock"}
 
     network = training_reader.Reader(str(made.folder), hidden=16).eval()
     network.load_state_dict(low_rank.join(low_rank.read(own)[0], made.public))
@@ -302,6 +304,36 @@ def test_auto_is_the_best_reader_that_this_machine_has(own: Path, monkeypatch: p
     assert (small.name, found.name) == (OWN_READER, LARGE_READER)
 
 
+def test_another_budget_needs_no_other_model(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load_reader(AUTO)
+    facts = json.loads((own / large.FACTS_FILE).read_text(encoding="utf-8"))
+    facts |= {"weighing": [1.0, 0.5, 2.0], "budget": [30, 2, 5, 1.0]}
+    (own / large.FACTS_FILE).write_text(json.dumps(facts), encoding="utf-8")
+    monkeypatch.setattr(large, "PACKAGES", ("no_such_package",))
+    after = load_reader(AUTO)
+    assert before is not None
+    assert after is not None
+    assert (after.name, after.weighing, after.budget) == (LARGE_READER, Weighing(1.0, 0.5, 2.0), Budget(30, 2, 5, 1.0))
+    assert after.fingerprint != before.fingerprint
+
+
+def test_where_nothing_can_be_kept_the_way_out_is_named(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_bytes(b"in the way")
+    assert chosen_reader(AUTO) == LARGE_READER
+    with pytest.raises(ModelError, match=r"can't be made or kept \(.*\).*set reader = \"qabot-reader\""):
+        load_reader(AUTO)
+
+    def homeless() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(large, "model_cache", homeless)
+    assert chosen_reader(AUTO) == OWN_READER
+    with pytest.raises(ModelError, match=r"no home.*set reader"):
+        large.large_reader()
+
+
 def test_many_at_once_make_it_once(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     makings: list[Path] = []
     make: Callable[..., None] = large._make
@@ -317,7 +349,7 @@ def test_many_at_once_make_it_once(own: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_a_killed_process_left_is_in_nobodys_way(own: Path, tmp_path: Path) -> None:
-    fingerprint = large.read_facts(own).fingerprint
+    fingerprint = large.read_facts(own).made_of
     cache = tmp_path / "cache" / "qabot" / "models"
     write_files(cache, {f"making-{fingerprint}/model.safetensors": b"torn", f"{fingerprint}/reader.onnx": b"torn"})
     OnnxReader(large.large_reader())

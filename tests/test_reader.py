@@ -106,6 +106,22 @@ def test_a_changed_model_is_refused(folder: Path) -> None:
         OnnxReader(folder)
 
 
+def test_a_folder_may_say_how_much_is_read(folder: Path) -> None:
+    file = folder / "reader.json"
+    about = json.loads(file.read_text(encoding="utf-8"))
+    plain = OnnxReader(folder)
+    assert plain.budget == Budget()
+    file.write_text(json.dumps(about | {"budget": [40, 4, 12, 0.5]}), encoding="utf-8")
+    found = OnnxReader(folder)
+    assert found.budget == Budget(words=40, first=4, most=12, sure=0.5)
+    assert found.fingerprint != plain.fingerprint
+    assert OnnxReader(folder, beside={"budget": [30, 2, 3, 0]}).budget == Budget(30, 2, 3, 0)
+    for wrong in ([40, 0, 12, 0.5], [40.0, 4, 12, 0.5], [40, 4, 12, 0.5, 1], "x"):
+        file.write_text(json.dumps(about | {"budget": wrong}), encoding="utf-8")
+        with pytest.raises(ModelError, match="holds no usable reader"):
+            OnnxReader(folder)
+
+
 @pytest.mark.parametrize("missing", ["reader.onnx", "tokenizer.json"])
 def test_an_incomplete_folder_is_refused(folder: Path, missing: str) -> None:
     (folder / missing).unlink()
@@ -227,12 +243,12 @@ def test_a_reader_says_what_the_retrieval_score_counts_beside_it(tmp_path: Path)
         assert rerank(index, reader, "?", [near, sure])[0].stored.id == best.stored.id
 
 
-def test_it_is_read_in_rounds_until_a_sentence_is_sure_to_answer(tmp_path: Path) -> None:
+def test_no_more_is_read_once_a_sentence_is_sure_to_answer(tmp_path: Path) -> None:
     index = build_files(tmp_path, {"a.txt": TEXT})
     candidates = candidates_of(index)
-    for where, count in ((0, 4), (7, 8), (11, 11), (20, 11)):
-        reader = Fixed({f"answer {where} ": 2.0, f"answer {where + 1} ": 1.9})
-        reader.budget = Budget(words=5, round=4, most=11, sure=2.0)
+    for where, count in ((0, 4), (3, 4), (4, 11), (7, 11), (20, 11)):
+        reader = Fixed({f"answer {where} ": 2.0, f"answer {where - 1} ": 1.9})
+        reader.budget = Budget(words=5, first=4, most=11, sure=2.0)
         ranked = rerank(index, reader, "?", candidates[1::3])
         assert len(reader.windows) == count, where
         assert [c.stored.id for c in ranked if c.reader is None] == [c.stored.id for c in candidates[1::3][count:]]

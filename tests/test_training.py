@@ -1,6 +1,7 @@
 """The training scripts: offsets, windows, samplers and checkpoints, each against an oracle."""
 
 import json
+import pickle
 import random
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import augment
 import checkpoints
 import distil
 import sets
+import train_encoder
 from groups import Groups, Mix
 from measures import auroc, ndcg10, wilson
 from questions import Collection, Question, locate
 from reading import Reading, measure
+from scored import Scored, Task, read_shards
 from texts import Text, collapse, split_sentences, window
 
 PROSE = st.text(alphabet="aB. !?\n\t”9é•", max_size=300)
@@ -184,7 +187,7 @@ def test_unlabelled_questions_join_the_set_of_their_document(tmp_path: Path) -> 
 
 
 def test_a_student_hears_no_labels_where_there_are_none() -> None:
-    window = distil.Scored(("a", "b"), 0, (False, False), (2.0, -1.0), 0.5)
+    window = Scored(("a", "b"), 0, (False, False), (2.0, -1.0), 0.5)
     logits, passages = torch.tensor([[0.3, -0.2]]), torch.tensor([0.1])
     target = torch.zeros(1, 2)
 
@@ -194,3 +197,25 @@ def test_a_student_hears_no_labels_where_there_are_none() -> None:
 
     assert loss(0.0, 5.0) == loss(1.0, 0.0)
     assert loss(1.0, 5.0) > loss(1.0, 0.0)
+
+
+def test_an_encoder_learns_the_teachers_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each text's vector is its own, so that the loss can be computed by hand.
+    vectors = {"q": [1.0, 0.0], "near": [1.0, 0.0], "far": [0.0, 1.0]}
+    monkeypatch.setattr(train_encoder, "encode", lambda model, texts: torch.tensor([vectors[text] for text in texts]))
+    monkeypatch.setattr(train_encoder, "rewrite", lambda text, rng: text)
+
+    def loss(near: float | None, far: float) -> float:
+        window = Scored(("near", "far"), 0, (True, False), (near, far), 0.0)
+        return float(train_encoder.taught(torch.nn.Identity(), [Task("q", (window,))], random.Random(1)))
+
+    assert loss(20.0, 0.0) == pytest.approx(0.0, abs=1e-6)  # cosines 1 and 0, times 20
+    assert loss(0.0, 20.0) > 10
+    assert loss(None, 3.0) == 0.0  # one sentence that was read: nothing to order
+
+
+def test_shards_are_read_in_order(tmp_path: Path) -> None:
+    tasks = [Task(str(number), (), number == 1) for number in range(3)]
+    for name, part in (("b", tasks[1:]), ("a", tasks[:1])):
+        (tmp_path / f"{name}.pickle").write_bytes(pickle.dumps(part))
+    assert read_shards(tmp_path) == tasks

@@ -19,7 +19,6 @@ import json
 import pickle
 import random
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,31 +31,12 @@ from groups import Item
 from questions import Collection, Question, read_collection
 from reader import Packer, Reader, load_reader
 from reading import READ_WORDS, SHOWN_WORDS, Candidate, Reads, TorchReads, spans_of
+from scored import Scored, Task, read_shards
 from sets import UNLABELLED, training
 from texts import window
 from train_reader import evaluate, groups_of_parameters, run
 
 _SHARD = 40
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One window with the teacher's logits (None where its input was cut)."""
-
-    sentences: tuple[str, ...]
-    keep: int
-    gold: tuple[bool, ...]
-    logits: tuple[float | None, ...]
-    passage: float
-
-
-@dataclass(frozen=True)
-class Task:
-    """A question with its scored windows. `labelled`: its gold sentences are known to be all."""
-
-    question: str
-    windows: tuple[Scored, ...]
-    labelled: bool = True
 
 
 def windows_of(
@@ -169,7 +149,7 @@ def train(args: argparse.Namespace) -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     settings = {k: str(v) for k, v in vars(args).items()}
     (args.work / "settings.json").write_text(json.dumps(settings, indent=1))
-    tasks = [t for path in sorted(args.shards.glob("*.pickle")) for t in pickle.loads(path.read_bytes())]
+    tasks = read_shards(args.shards)
     model = Reader(args.backbone, layers=args.layers)
     if args.start:
         state = torch.load(args.start, map_location="cpu", weights_only=False)

@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=48)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weighing", type=float, nargs=3, default=(5.0, 0.8, 3.0), help="see qabot.reader.Weighing")
-    parser.add_argument("--budget", type=json.loads, nargs=4, default=(40, 6, 12, 0.0), help="see qabot.reader.Budget")
+    parser.add_argument("--budget", type=json.loads, nargs=4, default=(40, 5, 11, 0.0), help="see qabot.reader.Budget")
     args = parser.parse_args()
     torch.set_num_threads(1)
     public = Reader(str(args.backbone)).state_dict()

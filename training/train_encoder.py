@@ -1,10 +1,12 @@
 """Fine-tunes a sentence encoder on questions as people ask them.
 
-    python train_encoder.py --data DATA --base MODEL --mined mined.pickle --work FOLDER --out MODEL
+    python train_encoder.py --data DATA --base MODEL --mined mined.pickle --work FOLDER --out MODEL [--shards FOLDER]
 
 InfoNCE (in-batch and one mined negative, cosine x 20) over several scales of text: the answering
 sentence, a short and a long window around it. For contrast pairs also the other direction: among
 the batch's questions and the unanswerable twin, the sentence has to find its own question.
+With --shards (of `distil.py score`), also what the teacher says: the Kullback-Leibler divergence over the sentences of a
+question's windows, all of them near the question, which in-batch negatives are not.
 General ability is kept by a low learning rate and by averaging with the base
 (Wortsman et al. 2022, robust fine-tuning): `--mix` is the weight of the tuned model.
 Runs on from `FOLDER/encoder.ckpt` when that exists.
@@ -25,6 +27,7 @@ import checkpoints
 from augment import rewrite
 from groups import Mined
 from questions import Collection, Position, Question
+from scored import Task, read_shards
 from sets import training
 from texts import window
 
@@ -153,6 +156,23 @@ def loss_of(model: SentenceTransformer, sampler: Sampler, step: int) -> torch.Te
     return loss + 0.4 * F.cross_entropy(torch.cat([back, extra], dim=1), target)
 
 
+def taught(model: SentenceTransformer, tasks: list[Task], rng: random.Random) -> torch.Tensor:
+    """Scalar: how far the order of each question's sentences is from the teacher's. Questions are rewritten."""
+    lists = [
+        {s: known for w in task.windows for s, known in zip(w.sentences, w.logits, strict=True) if known is not None}
+        for task in tasks
+    ]
+    questions = encode(model, [rewrite(task.question, rng) for task in tasks])
+    sentences = encode(model, [s for known in lists for s in known])
+    losses, at = [], 0
+    for row, known in zip(questions, lists, strict=True):
+        own = F.log_softmax(sentences[at : at + len(known)] @ row * _COSINE_SCALE, 0)
+        its = F.log_softmax(torch.tensor(list(known.values())), 0)
+        losses.append(F.kl_div(own, its, log_target=True, reduction="sum"))
+        at += len(known)
+    return torch.stack(losses).mean()
+
+
 def average(base: Weights, tuned: Weights, mix: float) -> Weights:
     """(1 - mix) x base + mix x tuned, weight by weight."""
     return {
@@ -171,6 +191,8 @@ def main() -> None:
     parser.add_argument("--mined", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shards", type=Path, help="what a teacher says, as `distil.py score` wrote it")
+    parser.add_argument("--tasks", type=int, default=8, help="of its questions, a step")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rate", type=float, default=3e-5)
     parser.add_argument("--mix", type=float, nargs="+", default=[0.5, 0.7, 1.0])
@@ -186,6 +208,7 @@ def main() -> None:
     if args.start:
         model.load_state_dict(SentenceTransformer(args.start, device="cpu").state_dict())
     sampler = Sampler(training(args.data, args.written), pickle.loads(args.mined.read_bytes()), args.seed)
+    tasks = read_shards(args.shards) if args.shards else []
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -201,6 +224,9 @@ def main() -> None:
         while step < args.steps:
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 loss = loss_of(model, sampler, step)
+                if tasks:
+                    rng = random.Random(f"taught-{args.seed}-{step}")
+                    loss = loss + taught(model, rng.sample(tasks, args.tasks), rng)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -24,7 +24,6 @@ from qabot.bot.run import BAD_TOKEN, NO_TOKEN, TOKEN_FORM, TOKEN_VARIABLE, read_
 from qabot.bot.store import Store
 from qabot.config import Settings
 from qabot.errors import QabotError
-from qabot.reader import chosen_reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def _index(settings: Settings) -> Iterator[Finding]:
         return
     manifest = status.manifest
     counts = f"{manifest.documents:,} documents, {manifest.passages:,} passages"
-    models = f"the model {manifest.recipe['model']} and the reader {chosen_reader(settings.reader)}"
+    models = f"the model {manifest.recipe['model']} and the reader {answerer.reader}"
     yield Finding(True, f"The index in {settings.index} answers with {models}: {counts}.")
     for difference in wrong:
         yield Finding(False, f"{difference}. Run `qabot index --rebuild`.")

@@ -91,7 +91,7 @@ def run_bot(
     try:
         desk = Desk(Answerer(settings, lambda sentence: log.info("%s", sentence)), store, options)
         desk.warm()
-        log.info("ready: %d documents", len(desk.known))
+        log.info("ready: %d documents, reader %s", len(desk.known), desk.answerer.reader)
         code = asyncio.run(serve(desk, token, lambda ready: QabotClient(ready, sync=sync, guild=guild)))
     finally:
         store.close()

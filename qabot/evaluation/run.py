@@ -17,7 +17,6 @@ from qabot.evaluation.judging import DEPTH, Row, judge
 from qabot.evaluation.questions import Question, QuestionSet, locate, read_questions
 from qabot.evaluation.report import read_rows
 from qabot.models import Tell
-from qabot.reader import chosen_reader
 from qabot.types import Answer, Span
 
 if TYPE_CHECKING:
@@ -32,6 +31,10 @@ class Asks(Protocol):
     @property
     def index(self) -> Index:
         """The snapshot that answers now."""
+
+    @property
+    def reader(self) -> str:
+        """The name of the reader."""
 
     def ask(
         self,
@@ -141,7 +144,7 @@ def ask_all(
         sha256=found.sha256,
         index=index.id,
         model=str(manifest.recipe["model"]),
-        reader=chosen_reader(answerer.settings.reader),
+        reader=answerer.reader,
         recipe=dict(manifest.recipe),
         documents=manifest.documents,
         passages=manifest.passages,
