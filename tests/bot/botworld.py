@@ -68,6 +68,8 @@ NOTHING = "zylophonic quixotry xenogamous?"
 class Predictable(Library):
     """An answerer without a model. `hold`: cleared, questions wait; `asked`: every question that came through."""
 
+    reader = "none"
+
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         self.asked: list[str] = []

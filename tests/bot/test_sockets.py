@@ -433,7 +433,7 @@ async def test_as_a_process_no_log_holds_a_secret(root: Path, level: str) -> Non
         assert started.returncode == 0
         assert asyncio.get_running_loop().time() - begun < 10
         log = errors.decode()
-        assert ("ready" in log) == (level != "WARNING")
+        assert ("reader none" in log) == (level != "WARNING")
         secrets = [p.fake.token, *(call.token for call in p.fake.calls.values())]
         assert not [secret for secret in secrets if secret in log]
         assert ONE not in log
