@@ -167,8 +167,9 @@ class OnnxReader:
 
     The folder holds the model and `reader.json`: `name`, `file`, its `sha256`, `tokenizer` (a path from the folder),
     `sentences` (how many a window may have), and perhaps `weighing` (three numbers, see `Weighing`), `budget` (four, see
-    `Budget`) and `fingerprint` (else from the others); `beside` has keys that count instead of those in the file. Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question,
-    1.. sentence); outputs: `sentences` (batch, sentences) log odds and `passage` (batch,).
+    `Budget`) and `fingerprint` (else from the others); `beside` has keys that count instead of those in the file.
+    Inputs of the model, int64 (batch, length): `ids`, `mask`, `parts` (0 nothing, -1 question, 1.. sentence); outputs:
+    `sentences` (batch, sentences) log odds and `passage` (batch,).
     Raises `ModelError` when the folder is not one, or the model is not the file that `reader.json` names.
     """
 
