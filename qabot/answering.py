@@ -25,7 +25,7 @@ from qabot.phrases import QUESTION_LIMIT
 from qabot.quoting import Ranked, build_quotes
 from qabot.reader import NO_READER
 from qabot.refusal import calibration_recipe, choose_calibration, judge
-from qabot.reranking import probability, rerank, shown_score, spread
+from qabot.reranking import probability, rerank, shown_score, spread, stopped_early
 from qabot.retrieval import Candidate, retrieve
 from qabot.smalltalk import is_foreign, kind_of
 from qabot.types import WITHHELD, Answer, Quote, Span, State, Trace
@@ -105,7 +105,7 @@ class Answerer(Library):
                 candidates = rerank(index, reader, asked, candidates)
         calibration = self._calibrations[str(recipe["encoder"])]
         confidence, outcome = judge(calibration, candidates)
-        if reader and per_document:
+        if reader and per_document and stopped_early(reader, candidates):
             # One sure answer is not enough to find each document's best; but how much is shown decides nothing.
             with _timed(timings, "read"):
                 candidates = rerank(index, reader, asked, found_by_search, thorough=True)

@@ -47,6 +47,12 @@ def rerank(
     return [*sorted(read, key=lambda candidate: (-(candidate.weighed or 0.0), candidate.stored.id)), *unread]
 
 
+def stopped_early(reader: Reader, candidates: Sequence[Candidate]) -> bool:
+    """Whether `rerank`, which made `candidates`, left windows unread because a sentence was sure to answer."""
+    budget = reader.budget
+    return budget.first < budget.most and any(c.reader is not None and c.reader >= budget.sure for c in candidates)
+
+
 def _windows(index: Index, candidates: Sequence[Candidate], words: int) -> Iterator[tuple[list[StoredPassage], Window]]:
     """Windows around the candidates, best first, each with its passages; a candidate that one holds gets none of its own."""
     covered: set[int] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from qabot.library import Library, require_folder
 from qabot.models import OWN_MODEL, own_encoder
 from qabot.phrases import QUESTION_LIMIT
 from qabot.quoting import build_quotes
+from qabot.reader import Budget
 from qabot.retrieval import Candidate
 from qabot.smalltalk import is_foreign, kind_of
 from qabot.snapshot import MANIFEST
@@ -455,15 +457,20 @@ def test_the_best_of_each_document_is_read_for_beyond_a_sure_answer_and_decides_
         index: Index, reader: object, question: str, candidates: list[Candidate], *, thorough: bool = False
     ) -> list[Candidate]:
         asked.append(thorough)
-        return candidates[:0] if thorough else candidates
+        return candidates[:0] if thorough else [replace(candidate, reader=odds) for candidate in candidates]
 
     there: Future[Any] = Future()
-    there.set_result(SimpleNamespace(name="some reader"))
+    there.set_result(SimpleNamespace(name="some reader", budget=Budget(first=2, most=4, sure=1.0)))
     monkeypatch.setattr(answerer._loading, "reader", there)
     monkeypatch.setattr("qabot.answering.rerank", read)
+    odds = 1.0
     one, each = (answerer.ask("the treaty the office", per_document=value) for value in (False, True))
     assert asked == [False, False, True]
     assert (one.confidence, len(one.quotes), len(each.quotes)) == (each.confidence, 3, 0)
+    # All was read already: not twice.
+    odds = 0.9
+    answerer.ask("the treaty the office", per_document=True)
+    assert asked == [False, False, True, False]
     assert answerer.reader == "some reader"
 
 
