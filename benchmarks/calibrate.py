@@ -1,7 +1,8 @@
 """Fits a calibration that comes with qabot, on question sets over several folders.
 
     python benchmarks/calibrate.py DATA --reader qabot-reader --signals reader_sum --out qabot/data/calibrations/qabot-reader.json
-    python benchmarks/calibrate.py DATA --reader qabot-reader-large --signals reader_sum --out ...-large.json
+    python benchmarks/calibrate.py DATA --reader qabot-reader-large --signals reader_sum \\
+        --out qabot/data/calibrations/qabot-reader-large.json
     python benchmarks/calibrate.py DATA --reader none --out qabot/data/calibrations/none.json
 
 DATA holds `asked_dev` and `pairs_dev`, each with folders of `corpus/` and `questions.jsonl`: sets that no model was

@@ -33,6 +33,8 @@ def rerank(
         if odds and max(odds.values()) >= budget.sure and not thorough:
             break
         some = list(islice(windows, max(count, 0)))
+        if not some:
+            break
         scored = reader.read(question, [window for _, window in some])
         for (around, _), scores in zip(some, scored, strict=True):
             for stored, score in zip(around, scores, strict=True):
